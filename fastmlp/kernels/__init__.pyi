@@ -1,0 +1,227 @@
+"""The manual of the compiled room.
+
+Every build of ``kernels.pyx`` (``float32`` and ``float64`` of the variant in use) holds what
+`_Build` lists. ``real`` below is the build's element type. Arrays are C-contiguous. Nothing here
+checks shapes, types or ranges: that is done in ``arrays.py``, ``network.py`` and ``training.py``,
+and a wrong argument here is a crash.
+
+Each function says what it reads, what it writes, and what it overwrites. Nothing is ever added to
+what an output held before, unless it says so. All of it runs without the GIL.
+"""
+
+from typing import Any, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+CPU_FEATURES: frozenset[str]
+VARIANT: str
+float32: _Build
+float64: _Build
+
+def of(dtype: np.dtype[Any]) -> _Build: ...
+def usable_variants() -> list[str]: ...
+
+_Real = NDArray[np.float32] | NDArray[np.float64]
+_Int64 = NDArray[np.int64]
+_Double = NDArray[np.float64]
+
+@final
+class Source:
+    """A two-dimensional array of the user's, read where it lies, in its own type and strides.
+
+    Holds the array's buffer; never writes to it. The type is one of float32, float64, bool and the
+    integers of 8 to 64 bits, in native byte order.
+    """
+
+    n_rows: int
+    n_cols: int
+    def __init__(self, array: NDArray[Any]) -> None: ...
+    def first_bad_row(self) -> int:
+        """The first row with a number that is not finite as ``real``, or -1."""
+
+@final
+class Plan:
+    """One network with every scratch buffer it needs, the steps of learning, and ``run``.
+
+    Parameters
+    ----------
+    layers : int64, shape (n_layers, 5)
+        For each layer: n_in, n_out, where ``w`` and ``b`` begin in ``params``, and the activation's
+        code from ``ACTIVATIONS``. Read once.
+    params : real, shape (n_params,)
+        Read by everything, written by ``step`` and ``run``. Held: it must not move.
+    grads : real, shape (n_params,), optional
+        Overwritten by ``backward`` and ``run``. None makes a plan that only predicts, and the rest
+        is not needed.
+    loss : int
+        A code from ``LOSSES``.
+    mean : bool
+        The objective is the weighted mean over rows, not the weighted sum.
+    l2 : float
+        Adds ``l2 / 2 · ‖W‖²`` to the objective.
+    optimizer : int
+        A code from ``OPTIMIZERS``.
+    settings : float64, shape (at most 8,)
+        The optimizer's own: see ``optimizers.pxi``. Read once.
+    state : real, shape (n_vectors, n_params)
+        The optimizer's vectors. Read and written by ``step`` and ``run``.
+    """
+
+    n_params: int
+    chunk_rows: int
+    """Rows that go through the network together; sums over the batch are cut here."""
+    trains: bool
+    bad_row: int
+    """The row in which ``run`` found a number that is not finite, or -1."""
+    def __init__(
+        self,
+        layers: _Int64,
+        params: _Real,
+        *,
+        grads: _Real | None = None,
+        loss: int = 0,
+        mean: bool = True,
+        l2: float = 0.0,
+        optimizer: int = 0,
+        settings: _Double | None = None,
+        state: _Real | None = None,
+    ) -> None: ...
+    def predict(self, x: Source, out: _Real, n_threads: int = 1) -> int:
+        """Write the outputs for all rows of ``x`` to ``out`` (n, n_out).
+
+        Returns the first row that is not finite (``out`` is then half written), or -1.
+        """
+
+    def evaluate(
+        self,
+        x: Source,
+        y: Source,
+        weights: Source | None,
+        out: _Real,
+        loss: int,
+        mean: bool,
+        n_threads: int = 1,
+    ) -> tuple[float, int]:
+        """As ``predict``, and the (weighted) mean or sum of all rows' losses, without penalties.
+
+        ``y`` (n, n_out), or (n, 1) class numbers for a loss of labels; ``weights`` (n, 1).
+        """
+
+    def forward(self, x: Source, out: _Real, n_threads: int = 1) -> int:
+        """Take all rows of ``x`` as one minibatch, forward; write the outputs to ``out`` (n, n_out).
+
+        Keeps every layer's input, scores and output for the steps that follow. Returns the first
+        row that is not finite, or -1.
+        """
+
+    def compute_loss(self, y: Source, weights: Source | None) -> tuple[float, int]:
+        """Return the objective of the minibatch, penalties included, and -1; or nan and a bad row.
+
+        Writes the derivative by the last layer's scores, for ``backward``.
+        """
+
+    def backward(self, n_threads: int = 1) -> None:
+        """Overwrite ``grads`` with the objective's gradient. Reads ``params`` as they are."""
+
+    def step(self, lr: float, step: int, n_threads: int = 1) -> None:
+        """Update ``params`` by ``grads``; the updates are counted from 1."""
+
+    def read(self, what: str, layer: int, out: _Real) -> None:
+        """Copy ``"x"``, ``"z"``, ``"a"`` or ``"dz"`` (n, ·) of a layer in the minibatch."""
+
+    def begin(
+        self,
+        x: Source,
+        y: Source,
+        weights: Source | None,
+        *,
+        order: _Int64 | None,
+        position: _Int64,
+        running: _Double,
+        snapshot: _Real,
+        seed: int,
+        shuffle: bool,
+        batch_size: int,
+        lr: float,
+        target_loss: float,
+        tol: float,
+        patience: int,
+        n_threads: int,
+    ) -> None:
+        """Bind what ``run`` trains on, and copy ``params`` to ``snapshot``.
+
+        Parameters
+        ----------
+        order : shape (n,), or None without shuffle
+            Overwritten with each epoch's order of rows.
+        position : shape (4,)
+            Whole epochs, next row of the epoch, updates, epochs without improvement. Read and
+            written by ``run``: all that is needed to go on, together with ``running``.
+        running : shape (2,)
+            The epoch's objectives so far, times their rows; the best epoch's loss. Likewise.
+        snapshot : shape (n_params,)
+            Overwritten with ``params`` after every epoch in which they were finite.
+        target_loss : float
+            Stop after an epoch with at most this loss; -inf for never.
+        tol, patience
+            Stop when ``patience`` epochs in a row had a loss above the best less ``tol``; a
+            patience of 0 for never.
+        """
+
+    def run(
+        self, losses: _Double, first_epoch: int, until_epoch: int, listen: bool, seconds: float
+    ) -> int:
+        """Train, and say why it came back: a code from ``STATUS``.
+
+        ``"slice"``: ``seconds`` are over (a minibatch may be half done; call again). ``"epoch"``:
+        one epoch is over and ``listen`` is set. ``"epochs"``: epoch ``until_epoch`` is reached.
+        ``"target_loss"``, ``"converged"``. ``"diverged"``: an objective or a parameter was not
+        finite, and ``params`` are ``snapshot`` again. ``"bad_input"``, ``"bad_target"``: see
+        ``bad_row``.
+
+        Writes the loss of epoch ``e`` to ``losses[e - first_epoch]``.
+        """
+
+    def close_epoch(self, losses: _Double, first_epoch: int) -> int:
+        """End an epoch trained step by step as ``run`` ends one; returns the same codes."""
+
+    def restore_snapshot(self) -> None:
+        """Overwrite ``params`` with ``snapshot``."""
+
+    def abandon(self) -> None:
+        """Forget a minibatch that is half done."""
+
+class _Build(Protocol):
+    VARIANT: str
+    DTYPE: str
+    TILE: tuple[int, int, int]
+    """Rows and columns of a register tile, and elements in a vector."""
+    ACTIVATIONS: dict[str, int]
+    LOSSES: dict[str, int]
+    OPTIMIZERS: dict[str, int]
+    STATUS: dict[str, int]
+    Source: type[Source]
+    Plan: type[Plan]
+    def activate(self, activation: int, a: _Real) -> None:
+        """Apply an activation in place to ``a`` (n, n_out)."""
+
+    def exp(self, x: _Real) -> None:
+        """Overwrite ``x`` (n,) with e**x."""
+
+    def gather(self, source: Source, order: _Int64, out: _Real) -> int:
+        """Copy rows ``order`` of ``source`` to ``out`` (len(order), n_cols); the bad row, or -1."""
+
+    def philox_block(
+        self, counter: NDArray[np.uint32], key: NDArray[np.uint32], out: NDArray[np.uint32]
+    ) -> None:
+        """Write Philox4x32-10 of a counter (4,) under a key (2,) to ``out`` (4,)."""
+
+    def row_order(self, order: _Int64, seed: int, epoch: int) -> None:
+        """Write the order of rows of a shuffled epoch to ``order`` (n,)."""
+
+    def forget_workers(self) -> None:
+        """Drop the pool: in a forked child its threads do not exist."""
+
+    def tasks_per_thread(self) -> list[int]:
+        """Tasks of parallel jobs each thread has run so far, the calling thread first."""

@@ -1,0 +1,155 @@
+# Losses: a value and a derivative per row, then the table that names them.
+#
+# A loss gets one row: the raw scores z, the outputs a = f(z) and the target t. It returns the row's
+# value and writes the row's derivative, not yet weighted, into dz. The table says with respect to
+# what: to z itself where loss and output activation are one formula (softmax with cross-entropy,
+# sigmoid with binary cross-entropy: finite for any score), otherwise to a, and the activation's
+# own derivative follows.
+
+from libc.math cimport exp as libm_exp, fabs, log as libm_log, log1p
+
+
+cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
+    """In eight sums side by side, so that one addition need not wait for the last."""
+    cdef double lanes[8]
+    cdef double total = 0
+    cdef Py_ssize_t j = 0
+    cdef int lane
+    for lane in range(8):
+        lanes[lane] = 0
+    while j + 8 <= n:
+        for lane in range(8):
+            lanes[lane] += <double> x[j + lane] * x[j + lane]
+        j += 8
+    for lane in range(8):
+        total += lanes[lane]
+    while j < n:
+        total += <double> x[j] * x[j]
+        j += 1
+    return total
+
+
+# ---- mse: mean over the outputs of (a - t)**2; to a: 2 (a - t) / n_out
+
+cdef double mse(const real* z, const real* a, const real* t, real* dz, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef real two_over_n = <real> (2.0 / n)
+    cdef double total
+    for j in range(n):
+        dz[j] = a[j] - t[j]
+    total = sum_of_squares(dz, n)
+    for j in range(n):
+        dz[j] *= two_over_n
+    return total / n
+
+
+# ---- half_squared_error: half the sum over the outputs of (a - t)**2; to a: a - t
+
+cdef double half_squared_error(const real* z, const real* a, const real* t, real* dz,
+                               Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        dz[j] = a[j] - t[j]
+    return 0.5 * sum_of_squares(dz, n)
+
+
+# ---- cross_entropy, a = softmax(z): -sum of t log a; to z: a sum(t) - t
+#
+# log a[j] = z[j] - max z - log(sum of e**(z - max z)), and that sum is 1 / max a.
+
+cdef inline double log_of_sum(const real* z, const real* a, Py_ssize_t n) noexcept nogil:
+    """log of the sum of e**z[j], from z and its softmax a."""
+    cdef Py_ssize_t j, best = 0
+    for j in range(1, n):
+        if z[j] > z[best]:
+            best = j
+    return <double> z[best] - libm_log(<double> a[best])
+
+cdef double cross_entropy(const real* z, const real* a, const real* t, real* dz,
+                          Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef double log_sum = log_of_sum(z, a, n)
+    cdef double total = 0
+    cdef real weight = 0
+    for j in range(n):
+        weight += t[j]
+    for j in range(n):
+        total += t[j] * (log_sum - z[j])
+        dz[j] = a[j] * weight - t[j]
+    return total
+
+cdef double cross_entropy_of_labels(const real* z, const real* a, const real* t, real* dz,
+                                    Py_ssize_t n) noexcept nogil:
+    """The same for one class number t[0] instead of a probability for each class."""
+    cdef Py_ssize_t j
+    cdef Py_ssize_t label = <Py_ssize_t> t[0]
+    for j in range(n):
+        dz[j] = a[j]
+    dz[label] -= 1
+    return log_of_sum(z, a, n) - z[label]
+
+
+# ---- binary_cross_entropy, a = sigmoid(z): mean over the outputs of -t log a - (1-t) log(1-a);
+#      to z: (a - t) / n_out
+
+cdef double binary_cross_entropy(const real* z, const real* a, const real* t, real* dz,
+                                 Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef real one_over_n = <real> (1.0 / n)
+    cdef double total = 0
+    for j in range(n):
+        total += (z[j] if z[j] > 0 else 0.0) - <double> z[j] * t[j] \
+            + log1p(libm_exp(-fabs(<double> z[j])))
+        dz[j] = (a[j] - t[j]) * one_over_n
+    return total / n
+
+
+ctypedef double (*loss_function)(const real*, const real*, const real*, real*,
+                                 Py_ssize_t) noexcept nogil
+
+cdef struct Loss:
+    loss_function of_row
+    bint from_scores          # the derivative is with respect to z
+    bint of_labels            # the target is one class number, not n_out numbers
+
+cdef enum:
+    MSE, HALF_SQUARED_ERROR, CROSS_ENTROPY, CROSS_ENTROPY_OF_LABELS, BINARY_CROSS_ENTROPY, N_LOSSES
+
+cdef Loss[N_LOSSES] loss_table
+loss_table[MSE]                     = Loss(mse,                     False, False)
+loss_table[HALF_SQUARED_ERROR]      = Loss(half_squared_error,      False, False)
+loss_table[CROSS_ENTROPY]           = Loss(cross_entropy,           True,  False)
+loss_table[CROSS_ENTROPY_OF_LABELS] = Loss(cross_entropy_of_labels, True,  True)
+loss_table[BINARY_CROSS_ENTROPY]    = Loss(binary_cross_entropy,    True,  False)
+
+LOSSES = {"mse": MSE, "half_squared_error": HALF_SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY,
+          "cross_entropy_of_labels": CROSS_ENTROPY_OF_LABELS,
+          "binary_cross_entropy": BINARY_CROSS_ENTROPY}
+
+
+cdef double losses_of_rows(int loss, const real* z, const real* a, const real* t, Py_ssize_t ld_t,
+                           const real* weights, double scale, real* dz, Py_ssize_t rows,
+                           Py_ssize_t n_out, Py_ssize_t ld) noexcept nogil:
+    """The weighted sum of a chunk's losses, in order; writes weight * scale * derivative to dz.
+
+    ``weights`` (rows,) may be NULL for ones.
+    """
+    cdef Py_ssize_t i, j
+    cdef double total = 0
+    cdef double value, weight = 1
+    cdef real factor
+    cdef loss_function of_row = loss_table[loss].of_row
+    for i in range(rows):
+        value = of_row(z, a, t, dz, n_out)
+        if weights != NULL:
+            weight = weights[i]
+        total += weight * value
+        factor = <real> (weight * scale)
+        if factor != 1:
+            for j in range(n_out):
+                dz[j] *= factor
+        z += ld
+        a += ld
+        dz += ld
+        t += ld_t
+    return total
