@@ -1,0 +1,118 @@
+"""How many threads: one function, one rule."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+# The kernels' pool is no larger.
+MAX_THREADS = 64
+
+_chosen: int | None = None
+
+
+def set_num_threads(n_threads: int | None) -> None:
+    """Set how many threads fastmlp uses where no ``n_threads`` is given.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        From 1 to 64. None goes back to the default of `get_num_threads`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> fm.set_num_threads(1)
+    >>> fm.get_num_threads()
+    1
+    >>> fm.set_num_threads(None)
+    """
+    global _chosen
+    _chosen = None if n_threads is None else _checked(n_threads)
+
+
+def get_num_threads() -> int:
+    """Return how many threads fastmlp uses where no ``n_threads`` is given.
+
+    What `set_num_threads` set; else what ``FASTMLP_NUM_THREADS`` or ``OMP_NUM_THREADS`` says; else
+    every processor this process may use, by its affinity and its control group's quota.
+
+    Returns
+    -------
+    int
+        From 1 to 64.
+    """
+    if _chosen is not None:
+        return _chosen
+    for variable in ("FASTMLP_NUM_THREADS", "OMP_NUM_THREADS"):
+        # OpenMP allows one number per nesting level; the first is ours.
+        text = os.environ.get(variable, "").split(",")[0].strip()
+        if text.isdigit() and int(text) > 0:
+            return min(int(text), MAX_THREADS)
+    return max(1, min(_processors(), _quota(), MAX_THREADS))
+
+
+def resolve(n_threads: int | None) -> int:
+    """Return ``n_threads`` checked, or the default for None."""
+    return get_num_threads() if n_threads is None else _checked(n_threads)
+
+
+def _checked(n_threads: int) -> int:
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int):
+        raise TypeError(
+            f"n_threads: got {n_threads!r}, expected a whole number from 1 to {MAX_THREADS}, "
+            f"or None for the default"
+        )
+    if n_threads < 1:
+        raise ValueError(
+            f"n_threads: got {n_threads}, expected a whole number from 1 to {MAX_THREADS}, "
+            f"or None for the default"
+        )
+    return min(n_threads, MAX_THREADS)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quota() -> int:
+    """Return the processors the control group's CPU quota amounts to, rounded up."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return MAX_THREADS
+    smallest: float = MAX_THREADS
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        # Version 2 has one nameless hierarchy; version 1 one for the cpu controller.
+        base = root if not controllers else root / "cpu"
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
+            smallest = min(smallest, _quota_of(base / folder))
+    return math.ceil(smallest)
+
+
+def _quota_of(group: Path) -> float:
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+    except (OSError, ValueError):
+        return MAX_THREADS
+    if not quota.isdigit() or int(quota) <= 0:
+        return MAX_THREADS
+    return int(quota) / int(period)
