@@ -58,8 +58,10 @@ class BuildExt(build_ext):
 def extensions():
     """One extension per build, with its C source generated in a folder of its own."""
     directives = {"freethreading_compatible": False}
+    cpu = Extension("fastmlp.kernels.cpu", [f"{KERNELS}/cpu.pyx"])
+    cpu.extra_compile_args = ["-O2", "-g0"]
     result = cythonize(
-        [Extension("fastmlp.kernels.cpu", [f"{KERNELS}/cpu.pyx"], extra_compile_args=["-O2", "-g0"])],
+        [cpu],
         build_dir="build/cython/cpu",
         compiler_directives=directives,
     )

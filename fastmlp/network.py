@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,7 @@ class MLP:
         self.activations = _checked_activations(activation, output, len(self.sizes) - 2)
         self.dtype = _checked_dtype(dtype)
         self.buffers: dict[str, NDArray[Any]] = {}
-        shapes = list(zip(self.sizes, self.sizes[1:], strict=False))
+        shapes = list(pairwise(self.sizes))
         self._bind(np.zeros(sum(n_in * n_out + n_out for n_in, n_out in shapes), self.dtype))
 
     def _bind(self, params: NDArray[Any]) -> None:
@@ -180,7 +181,7 @@ class MLP:
         self._table = np.empty((len(self.sizes) - 1, 5), np.int64)
         weights, biases = [], []
         at = 0
-        for i, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
+        for i, (n_in, n_out) in enumerate(pairwise(self.sizes)):
             end_of_w = at + n_in * n_out
             weights.append(params[at:end_of_w].reshape(n_in, n_out))
             biases.append(params[end_of_w : end_of_w + n_out])
@@ -301,7 +302,8 @@ class MLP:
         Returns
         -------
         dict of str to float
-            ``"loss"`` (penalties not included) and one entry for each metric.
+            ``"loss"`` (penalties not included) and one entry for each metric, under the name it was
+            asked for by.
 
         Raises
         ------
@@ -321,7 +323,7 @@ class MLP:
         n_threads: int | None,
         names: tuple[str, str] = ("X", "y"),
     ) -> dict[str, float]:
-        chosen = [metrics.get(metric) for metric in wanted]
+        chosen = {m if isinstance(m, str) else metrics.get(m).name: metrics.get(m) for m in wanted}
         rows = arrays.inputs(X, self.sizes[0], names[0])
         targets = arrays.targets(y, loss, self.sizes[-1], len(rows), names[1])
         targets.check_finite(self.dtype)
@@ -345,8 +347,8 @@ class MLP:
         if arrays.are_class_numbers(targets, loss):
             truth = truth[:, 0].astype(np.int64)
         result = {"loss": value}
-        for metric in chosen:
-            result[metric.name] = metric(truth, prediction, given)
+        for name, metric in chosen.items():
+            result[name] = metric(truth, prediction, given)
         return result
 
     # ---- learning, in one line

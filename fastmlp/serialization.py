@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _read(path: Path, file: Any) -> network.MLP:
             f"the file is damaged"
         )
     expected = {}
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         expected[f"layers.{i}.w"] = [n_in, n_out]
         expected[f"layers.{i}.b"] = [n_out]
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

@@ -203,7 +203,7 @@ class Trainer:
                 state=self._state,
             )
             self._plan_code = code
-            self._x = None    # it was in the old plan
+            self._x = None  # it was in the old plan
         return self._plan
 
     # ---- the loop by hand
@@ -268,7 +268,9 @@ class Trainer:
             If the targets do not fit.
         """
         if self._x is None or self._stage == "start":
-            raise RuntimeError("compute_loss: no minibatch is in the network; call forward(x) first")
+            raise RuntimeError(
+                "compute_loss: no minibatch is in the network; call forward(x) first"
+            )
         targets = arrays.targets(t, self.loss, self.mlp.sizes[-1], len(self._x), "t")
         targets.check_finite(self.mlp.dtype)
         weights = arrays.weights(sample_weight, len(self._x), self.mlp.dtype)
@@ -298,7 +300,9 @@ class Trainer:
             If `compute_loss` was not called for the last `forward`.
         """
         if self._stage != "loss":
-            first = "forward(x) and compute_loss(t)" if self._stage != "forward" else "compute_loss(t)"
+            first = (
+                "forward(x) and compute_loss(t)" if self._stage != "forward" else "compute_loss(t)"
+            )
             raise RuntimeError(f"backward: there is no loss to go back from; call {first} first")
         with self.mlp._lock:
             self._plan.backward(threads.resolve(self.n_threads))
@@ -572,7 +576,7 @@ class Trainer:
         return measure
 
     def _warn_of_divergence(self) -> None:
-        advice = f"a learning rate below {self.optimizer.lr:g}, inputs and targets scaled to about 1"
+        advice = f"a learning rate below {self.optimizer.lr:g}, data scaled to about 1"
         warnings.warn(
             f"training diverged in epoch {self.epoch + 1}: the loss is no longer a finite number. "
             f"The network is what it was after epoch {self.epoch}. Try {advice}"

@@ -17,16 +17,14 @@ def pytest_report_header():
     """Say which build this process runs, after making sure of it."""
     wanted = os.environ.get("FASTMLP_VARIANT") or kernels.usable_variants()[0]
     for build, dtype in ((kernels.float32, "float32"), (kernels.float64, "float64")):
-        assert (build.VARIANT, build.DTYPE) == (wanted, dtype)
+        assert (wanted, dtype) == (build.VARIANT, build.DTYPE)
     return f"fastmlp {fm.__version__}: build {wanted}, {fm.get_num_threads()} threads"
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
     """In CI, fail on a skip whose reason is not on the list."""
-    patterns = [
-        line for line in ALLOWED_SKIPS.read_text().splitlines() if line and line[0] != "#"
-    ]
+    patterns = [line for line in ALLOWED_SKIPS.read_text().splitlines() if line and line[0] != "#"]
     unknown = set()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2].removeprefix("Skipped: ")

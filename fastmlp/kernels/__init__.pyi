@@ -109,7 +109,7 @@ class Plan:
         """
 
     def forward(self, x: Source, out: _Real, n_threads: int = 1) -> int:
-        """Take all rows of ``x`` as one minibatch, forward; write the outputs to ``out`` (n, n_out).
+        """Take all rows of ``x`` as one minibatch, forward; outputs to ``out`` (n, n_out).
 
         Keeps every layer's input, scores and output for the steps that follow. Returns the first
         row that is not finite, or -1.
@@ -192,6 +192,9 @@ class Plan:
     def abandon(self) -> None:
         """Forget a minibatch that is half done."""
 
+_Source = Source
+_Plan = Plan
+
 class _Build(Protocol):
     VARIANT: str
     DTYPE: str
@@ -201,15 +204,15 @@ class _Build(Protocol):
     LOSSES: dict[str, int]
     OPTIMIZERS: dict[str, int]
     STATUS: dict[str, int]
-    Source: type[Source]
-    Plan: type[Plan]
+    Source: type[_Source]
+    Plan: type[_Plan]
     def activate(self, activation: int, a: _Real) -> None:
         """Apply an activation in place to ``a`` (n, n_out)."""
 
     def exp(self, x: _Real) -> None:
         """Overwrite ``x`` (n,) with e**x."""
 
-    def gather(self, source: Source, order: _Int64, out: _Real) -> int:
+    def gather(self, source: _Source, order: _Int64, out: _Real) -> int:
         """Copy rows ``order`` of ``source`` to ``out`` (len(order), n_cols); the bad row, or -1."""
 
     def philox_block(

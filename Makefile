@@ -1,0 +1,65 @@
+# Everything runs in .venv, on the package installed from a wheel: never on the source tree.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(shell find fastmlp -name '*.py*' -o -name '*.pxi' -o -path 'fastmlp/data/*') \
+           setup.py pyproject.toml
+
+.PHONY: demo test test-all peers lint wheel bench sanitize clean
+
+demo: .venv/installed                 ## train on handwritten digits, print the accuracy
+	$(BIN)/fastmlp demo
+
+test: .venv/tested                    ## the whole test suite, on the best build
+	$(BIN)/pytest
+
+test-all: .venv/tested peers          ## the same on every build this CPU can run, nothing sampled
+	set -e; for variant in $$($(BIN)/python -P -c \
+	    "from fastmlp import kernels; print(*kernels.usable_variants())"); do \
+	  FASTMLP_VARIANT=$$variant FASTMLP_EXHAUSTIVE=1 $(BIN)/pytest; \
+	done
+
+peers: .venv/peers                    ## the packages that tests and benchmarks compare with
+
+lint: .venv/linted                    ## style, types, and the compiled room against its stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd tests && ../$(BIN)/python -P -m mypy.stubtest fastmlp.kernels \
+	    --ignore-missing-stub --allowlist stubtest_allowlist.txt
+
+wheel: .venv/linted                   ## dist/: the wheel and the source distribution
+	$(BIN)/python -m build --outdir dist
+
+bench: .venv/installed peers          ## one table of ratios against the peers
+	$(BIN)/python -P -m pip install --quiet jax
+	$(BIN)/fastmlp bench
+
+sanitize: .venv/tested                ## the kernels' tests under the address sanitizer
+	bash tests/sanitize.sh
+
+clean:
+	rm -rf .venv build dist fastmlp.egg-info
+	find fastmlp -name '*.so' -delete
+
+.venv/made:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/installed: .venv/made $(SOURCES)
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
+	$(BIN)/python -m pip install --quiet .
+	touch $@
+
+.venv/tested: .venv/installed
+	$(BIN)/python -m pip install --quiet pytest hypothesis mpmath tqdm matplotlib pytest-benchmark
+	touch $@
+
+.venv/linted: .venv/tested
+	$(BIN)/python -m pip install --quiet ruff mypy build
+	touch $@
+
+# The one release of PyTorch that also comes without gigabytes of CUDA where a CPU build is at hand.
+.venv/peers: .venv/made
+	$(BIN)/python -m pip install --quiet torch==2.13.0 scikit-learn
+	touch $@
