@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import datasets, metrics
 from .callbacks import Callback, Progress
-from .config import __version__, show_config
+from .config import show_config
 from .losses import BinaryCrossEntropy, CrossEntropy, HalfSquaredError, MeanSquaredError
 from .network import MLP
 from .optimizers import SGD, Adam
 from .threads import get_num_threads, set_num_threads
 from .training import History, Trainer
+from .version import __version__
 
 if TYPE_CHECKING:
     from .progress import ProgressBar

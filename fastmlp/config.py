@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from . import kernels, threads
+from .version import __version__
 
-__all__ = ["__version__", "show_config"]
-
-try:
-    __version__ = version("fastmlp")
-except PackageNotFoundError:
-    # Imported from a source tree that was built in place.
-    __version__ = "0+unknown"
+__all__ = ["show_config"]
 
 
 @overload
@@ -50,6 +43,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     """
     if mode not in ("stdout", "dict"):
         raise ValueError(f"mode: got {mode!r}, expected 'stdout' or 'dict'")
+    import platform
+
     found: dict[str, Any] = {
         "fastmlp": __version__,
         "variant": kernels.VARIANT,
@@ -69,6 +64,9 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
 
 
 def _version_of(package: str) -> str:
+    # Here and not above: it takes longer to import than all of fastmlp.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

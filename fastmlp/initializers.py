@@ -7,15 +7,19 @@ a float64 network of one seed start alike. Biases start at zero.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .names import find
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["INITIALIZERS"]
 
-Initializer = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+# As text, because to look at numpy.random is to import it, which `import fastmlp` need not.
+Initializer: TypeAlias = "Callable[[np.random.Generator, int, int], NDArray[np.float64]]"
 
 
 def he_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:

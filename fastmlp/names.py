@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -36,6 +35,8 @@ def find(argument: str, name: object, table: Mapping[str, T]) -> T:
         )
     if name in table:
         return table[name]
+    import difflib  # here, where something went wrong: it costs more than the package's tables
+
     nearest = difflib.get_close_matches(name.lower(), table, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     raise ValueError(f"{argument}: unknown name {name!r}; {hint}Known are {known}")

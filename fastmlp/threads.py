@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
@@ -87,32 +86,35 @@ def _processors() -> int:
 
 def _quota() -> int:
     """Return the processors the control group's CPU quota amounts to, rounded up."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        groups = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return MAX_THREADS
     smallest: float = MAX_THREADS
-    for line in groups:
+    for line in _text("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         # Version 2 has one nameless hierarchy; version 1 one for the cpu controller.
-        base = root if not controllers else root / "cpu"
         if controllers and "cpu" not in controllers.split(","):
             continue
-        for folder in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
-            smallest = min(smallest, _quota_of(base / folder))
+        folder = "/sys/fs/cgroup/cpu" if controllers else "/sys/fs/cgroup"
+        smallest = min(smallest, _quota_of(folder))
+        for name in path.strip("/").split("/"):
+            folder = f"{folder}/{name}"
+            smallest = min(smallest, _quota_of(folder))
     return math.ceil(smallest)
 
 
-def _quota_of(group: Path) -> float:
+def _quota_of(group: str) -> float:
+    """Return the processors one control group may use; version 2 has one file, version 1 two."""
+    text = _text(f"{group}/cpu.max") or (
+        _text(f"{group}/cpu.cfs_quota_us") + _text(f"{group}/cpu.cfs_period_us")
+    )
+    numbers = text.split()
+    if len(numbers) != 2 or not all(number.isdigit() and int(number) for number in numbers):
+        return MAX_THREADS
+    return int(numbers[0]) / int(numbers[1])
+
+
+def _text(path: str) -> str:
+    """Return a file of the system's; nothing where there is no such file."""
     try:
-        if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text().split()
-        else:
-            quota = (group / "cpu.cfs_quota_us").read_text().strip()
-            period = (group / "cpu.cfs_period_us").read_text().strip()
-    except (OSError, ValueError):
-        return MAX_THREADS
-    if not quota.isdigit() or int(quota) <= 0:
-        return MAX_THREADS
-    return int(quota) / int(period)
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -154,7 +154,9 @@ class Trainer:
         self.optimizer = optimizers.get(optimizer)
         self.batch_size = _whole_number("batch_size", batch_size, 1)
         self.l2 = _number("l2", l2, 0)
-        self.seed = secrets.randbits(32) if seed is None else _whole_number("seed", seed, 0, 2**64)
+        self.seed = (
+            int.from_bytes(os.urandom(4)) if seed is None else _whole_number("seed", seed, 0, 2**64)
+        )
         self.n_threads = n_threads
         threads.resolve(n_threads)
 

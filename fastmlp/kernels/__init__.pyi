@@ -14,6 +14,8 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["CPU_FEATURES", "VARIANT", "float32", "float64", "of", "usable_variants"]
+
 CPU_FEATURES: frozenset[str]
 VARIANT: str
 float32: _Build

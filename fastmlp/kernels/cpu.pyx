@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, autotestdict=False
 """What this CPU can do. Compiled with baseline flags only, so that it can be asked anywhere."""
 
 cdef extern from *:

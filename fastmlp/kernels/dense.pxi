@@ -61,23 +61,26 @@ cdef inline void tile_of(const int nv, TileMode mode, Py_ssize_t k, const real**
     cdef int i, j
     for i in range(MR):
         for j in range(nv):
-            if mode == FROM_C:
-                acc[i * nv + j] = (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
-            else:
-                acc[i * nv + j] = ZEROS
+            acc[i * NV + j] = ZEROS
+    if mode == FROM_C:
+        for i in range(MR):
+            for j in range(nv):
+                acc[i * NV + j] = (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
     for step in range(k):
         for j in range(nv):
             b_row[j] = (<const vec_in_memory*> (b + j * VW))[0]
         for i in range(MR):
             for j in range(nv):
-                acc[i * nv + j] += b_row[j] * a[i][at]
+                acc[i * NV + j] += b_row[j] * a[i][at]
         b += ld_b
         at += a_step
+    if mode == ADD_TO_C:
+        for i in range(MR):
+            for j in range(nv):
+                acc[i * NV + j] += (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
     for i in range(MR):
         for j in range(nv):
-            if mode == ADD_TO_C:
-                acc[i * nv + j] += (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
-            (<vec_in_memory*> (c + i * ld_c + j * VW))[0] = acc[i * nv + j]
+            (<vec_in_memory*> (c + i * ld_c + j * VW))[0] = acc[i * NV + j]
 
 
 cdef void tile(int nv, TileMode mode, Py_ssize_t k, const real** a, Py_ssize_t a_step,

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, embedsignature=True
+# cython: initializedcheck=False, embedsignature=True, autotestdict=False
 """The compiled room: everything that touches a number while a network learns.
 
 One source, built once per instruction set and element type (``variants.py``). ``real`` is the
