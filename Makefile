@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SOURCES := $(shell find fastmlp -name '*.py*' -o -name '*.pxi' -o -path 'fastmlp/data/*') \
            setup.py pyproject.toml
 
@@ -47,8 +48,10 @@ clean:
 	touch $@
 
 .venv/installed: .venv/made $(SOURCES)
-	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
-	$(BIN)/python -m pip install --quiet .
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
+	$(BIN)/python -m pip install --quiet build/wheel/*.whl
 	touch $@
 
 .venv/tested: .venv/installed

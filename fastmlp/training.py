@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -579,12 +580,10 @@ class Trainer:
 
     def _warn_of_divergence(self) -> None:
         advice = f"a learning rate below {self.optimizer.lr:g}, data scaled to about 1"
-        warnings.warn(
+        _warn(
             f"training diverged in epoch {self.epoch + 1}: the loss is no longer a finite number. "
             f"The network is what it was after epoch {self.epoch}. Try {advice}"
             + ("" if self.mlp.dtype == np.float64 else ", or dtype='float64'"),
-            RuntimeWarning,
-            stacklevel=3,
         )
 
 
@@ -642,13 +641,19 @@ class _Minibatches:
         return rows.not_finite(row, self.trainer.mlp.dtype)
 
 
+def _warn(message: str) -> None:
+    """Warn at the line of the user's that called into this package, however deep that is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, RuntimeWarning, stacklevel=level)
+
+
 def _warn_of_zeros(mlp: MLP) -> None:
     if len(mlp.weights) > 1 and any(not w.any() for w in mlp.weights):
-        warnings.warn(
+        _warn(
             "the network has a layer whose weights are all zero: the neurons of a hidden layer "
             "then stay alike, or learn nothing at all; start from random weights (init=None)",
-            RuntimeWarning,
-            stacklevel=3,
         )
 
 
