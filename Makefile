@@ -34,7 +34,7 @@ wheel: .venv/linted                   ## dist/: the wheel and the source distrib
 
 bench: .venv/installed peers          ## one table of ratios against the peers
 	$(BIN)/python -P -m pip install --quiet jax
-	$(BIN)/fastmlp bench
+	$(BIN)/fastmlp bench --out bench/results
 
 sanitize: .venv/tested                ## the kernels' tests under the address sanitizer
 	bash tests/sanitize.sh

@@ -193,7 +193,7 @@ cdef class Plan:
                   int loss=0, bint mean=True, double l2=0.0, int optimizer=0,
                   const double[::1] settings=None, real[:, ::1] state=None):
         cdef int l
-        cdef Py_ssize_t bytes_per_row = 0, size = 0, n
+        cdef Py_ssize_t bytes_per_row = 0, size = 0
         cdef Layer* layer
         cdef real* memory
         self.n_layers = <int> layers.shape[0]

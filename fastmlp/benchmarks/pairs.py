@@ -1,0 +1,168 @@
+"""Time one rival against the baseline, in pairs: ``python -m fastmlp.benchmarks.pairs``.
+
+The runner starts one such process per pair of libraries, with its number of threads fixed by the
+environment and the CPU affinity, so that no other library's thread pool is around.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .rivals import RIVALS, Run
+from .works import WORKS, objective
+
+Round: TypeAlias = dict[str, float]
+"""Seconds of ``baseline``, ``rival`` and ``control``."""
+
+LOSS_TOLERANCE = 1e-3
+CONTROL_TOLERANCE = 0.05
+MANY_ROUNDS, FEW_ROUNDS = 30, 8
+SLOW_ROUND = 2.0
+"""Seconds a round may take and still be run ``MANY_ROUNDS`` times."""
+
+LEAST_ROUNDS = 5
+"""With fewer, even the whole range of the ratios is less than a 93 % interval of the median."""
+
+
+def measure(
+    work_name: str, rival_name: str, baseline_name: str, n_threads: int, pairs: int | None
+) -> dict[str, Any]:
+    """Train a work with both libraries in turn and return the record of it.
+
+    Both are warmed up by one whole run, and their losses compared, before any time counts.
+
+    Parameters
+    ----------
+    work_name : str
+        A key of ``WORKS``.
+    rival_name, baseline_name : str
+        Keys of ``RIVALS``.
+    n_threads : int
+        Threads each library may use.
+    pairs : int or None
+        Undisturbed rounds wanted, for which at most twice as many are run; None for 30, or 8
+        where a round takes more than two seconds.
+    """
+    work = WORKS[work_name]
+    data = work.data()
+    names = {"baseline": baseline_name, "rival": rival_name}
+    runs: dict[str, Run] = {
+        side: RIVALS[name].load()(work, work.initial_weights(), data, n_threads)
+        for side, name in names.items()
+    }
+
+    warm_losses = {}
+    for side, run in runs.items():
+        timed(run)
+        warm_losses[side] = objective(work, run.weights(), data)
+    if pairs is None:
+        seconds = sum(timed(run) for run in runs.values())
+        pairs = MANY_ROUNDS if seconds < SLOW_ROUND else FEW_ROUNDS
+
+    rounds: list[Round] = []
+    if same_loss(warm_losses):
+        while undisturbed(rounds).sum() < pairs and len(rounds) < 2 * pairs:
+            rounds.append(_round(runs["baseline"], runs["rival"]))
+    final_losses = {side: objective(work, run.weights(), data) for side, run in runs.items()}
+
+    record: dict[str, Any] = {
+        "epochs": work.epochs,
+        "data": data.source,
+        "versions": {name: RIVALS[name].version() for name in names.values()},
+        "losses": {"warm": warm_losses, "final": final_losses},
+        "same_loss": same_loss(warm_losses) and same_loss(final_losses),
+        "rounds": rounds,
+    }
+    if "fastmlp" in names.values():
+        record["build"] = _fastmlp_config()
+    return record | summarize(rounds, work.epochs)
+
+
+def timed(run: Run) -> float:
+    """Return the seconds one training takes, from the initial weights."""
+    run.reset()
+    start = perf_counter()
+    run.train()
+    return perf_counter() - start
+
+
+def same_loss(losses: dict[str, float]) -> bool:
+    """Tell whether two finite losses agree within ``LOSS_TOLERANCE``."""
+    a, b = losses["baseline"], losses["rival"]
+    return abs(a - b) <= LOSS_TOLERANCE * abs(a)
+
+
+def undisturbed(rounds: list[Round]) -> NDArray[np.bool_]:
+    """Tell of each round whether its control is within 5 % of the control's median."""
+    if not rounds:
+        return np.zeros(0, np.bool_)
+    control = np.array([r["control"] for r in rounds])
+    near: NDArray[np.bool_] = np.abs(control / np.median(control) - 1) <= CONTROL_TOLERANCE
+    return near
+
+
+def summarize(rounds: list[Round], epochs: int) -> dict[str, Any]:
+    """Drop the disturbed rounds; give the median ratio with its bootstrap 95 % interval."""
+    kept = undisturbed(rounds)
+    baseline, rival = (np.array([r[side] for r in rounds])[kept] for side in ("baseline", "rival"))
+    ratios = rival / baseline
+    summary: dict[str, Any] = {"kept": len(ratios), "dropped": len(rounds) - len(ratios)}
+    summary["ratio"] = None
+    if len(ratios) >= LEAST_ROUNDS:
+        samples = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
+        low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
+        summary["ratio"] = {"median": float(np.median(ratios)), "low": low, "high": high}
+        summary["seconds_per_epoch"] = float(np.median(baseline)) / epochs
+    return summary
+
+
+def _round(baseline: Run, rival: Run) -> Round:
+    # the control is spread over the round, to notice a disturbance of either side
+    control = _control()
+    baseline_seconds = timed(baseline)
+    control += _control()
+    rival_seconds = timed(rival)
+    control += _control()
+    return {"baseline": baseline_seconds, "rival": rival_seconds, "control": control}
+
+
+def _control() -> float:
+    """Return the seconds a fixed piece of work takes that depends on nobody's library."""
+    start = perf_counter()
+    v = np.full(16_384, 0.5, np.float32)
+    for _ in range(500):
+        v *= 3.7 * (1 - v)
+    return perf_counter() - start
+
+
+def _fastmlp_config() -> dict[str, Any]:
+    import fastmlp
+
+    config: dict[str, Any] = fastmlp.show_config(mode="dict")
+    return config
+
+
+def main() -> None:
+    """Measure one pair and write its record to the file given by ``--json``."""
+    parser = argparse.ArgumentParser(prog="python -m fastmlp.benchmarks.pairs")
+    parser.add_argument("--work", required=True, choices=WORKS)
+    parser.add_argument("--rival", required=True, choices=RIVALS)
+    parser.add_argument("--baseline", default="fastmlp", choices=RIVALS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pairs", type=int)
+    parser.add_argument("--json", type=Path, required=True)
+    args = parser.parse_args()
+    try:
+        record = measure(args.work, args.rival, args.baseline, args.threads, args.pairs)
+    except NotImplementedError as refusal:
+        record = {"skipped": str(refusal)}
+    args.json.write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()
