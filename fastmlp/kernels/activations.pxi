@@ -82,20 +82,40 @@ cdef inline real exponential(real x) noexcept nogil:
 
 
 cdef inline real hyperbolic_tangent(real x) noexcept nogil:
-    """tanh x within 2 units in the last place, as (e**2|x| - 1) / (e**2|x| + 1)."""
+    """tanh x within 2 units in the last place.
+
+    Below 0.625 x + x**3 P(x**2), with Moshier's polynomial (Cephes, tanhf) or rational function
+    (tanh); above, 1 - 2 / (e**2|x| + 1). Both are computed, so that there is no branch.
+    """
     cdef real saturated = 10.0 if sizeof(real) == 4 else 20.0
+    cdef real switch_at = 0.625
     cdef real one = 1.0
     cdef real two = 2.0
     cdef integer sign_bit = bits_of(<real> -0.0)
     cdef integer sign = bits_of(x) & sign_bit
-    cdef real r, scale, above_one
+    cdef real square, p, q, r, near, far
     cdef integer n
     x = real_of(bits_of(x) & ~sign_bit)
     x = saturated if x > saturated else x
+    square = x * x
+    if sizeof(real) == 4:
+        p = -5.70498872745e-3
+        p = p * square + <real> 2.06390887954e-2
+        p = p * square + <real> -5.37397155531e-2
+        p = p * square + <real> 1.33314422036e-1
+        p = p * square + <real> -3.33332819422e-1
+    else:
+        p = -9.64399179425052238628e-1
+        p = p * square + <real> -9.92877231001918586564e1
+        p = p * square + <real> -1.61468768441708447952e3
+        q = square + <real> 1.12811678491632931402e2
+        q = q * square + <real> 2.23548839060100448583e3
+        q = q * square + <real> 4.84406305325125486048e3
+        p /= q
+    near = x * (p * square) + x
     r = reduce_exponent(x + x, &n)
-    scale = power_of_two(n)
-    above_one = scale * expm1_reduced(r) + (scale - one)
-    return real_of(bits_of(above_one / (above_one + two)) | sign)
+    far = one - two / ((expm1_reduced(r) + one) * power_of_two(n) + one)
+    return real_of(bits_of(near if x < switch_at else far) | sign)
 
 
 cdef inline real logistic(real x) noexcept nogil:

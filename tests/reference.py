@@ -1,0 +1,215 @@
+"""What the compiled room should compute, in one page of plain float64 NumPy.
+
+The letters are those of DESIGN.md: ``x`` input, ``z = x·w + b``, ``a = f(z)``, ``t`` target, and
+``dz`` the objective's derivative by ``z``. ``layers`` is a list of ``(w, b, activation)``.
+"""
+
+import numpy as np
+
+# ---- activations: a = f(z), and dz from da (softmax couples the outputs of a row)
+
+
+def identity(z):
+    return z
+
+
+def identity_dz(z, a, da):
+    return da
+
+
+def sigmoid(z):
+    return np.exp(-np.logaddexp(0, -z))
+
+
+def sigmoid_dz(z, a, da):
+    return da * a * (1 - a)
+
+
+def tanh_dz(z, a, da):
+    return da * (1 - a**2)
+
+
+def relu(z):
+    return np.maximum(z, 0)
+
+
+def relu_dz(z, a, da):
+    return da * (z > 0)
+
+
+def log_of_softmax(z):
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def softmax(z):
+    return np.exp(log_of_softmax(z))
+
+
+def softmax_dz(z, a, da):
+    return a * (da - (a * da).sum(axis=1, keepdims=True))
+
+
+ACTIVATIONS = {
+    "identity": (identity, identity_dz),
+    "sigmoid": (sigmoid, sigmoid_dz),
+    "tanh": (np.tanh, tanh_dz),
+    "relu": (relu, relu_dz),
+    "softmax": (softmax, softmax_dz),
+}
+
+# ---- losses: the value of each row, and its derivative by a or, where the output activation is
+#      part of the formula, by z
+
+
+def mse(z, a, t):
+    return ((a - t) ** 2).mean(axis=1)
+
+
+def mse_da(z, a, t):
+    return 2 * (a - t) / a.shape[1]
+
+
+def half_squared_error(z, a, t):
+    return 0.5 * ((a - t) ** 2).sum(axis=1)
+
+
+def half_squared_error_da(z, a, t):
+    return a - t
+
+
+def cross_entropy(z, a, t):
+    return -(t * log_of_softmax(z)).sum(axis=1)
+
+
+def cross_entropy_dz(z, a, t):
+    return a * t.sum(axis=1, keepdims=True) - t
+
+
+def one_hot(z, t):
+    return np.eye(z.shape[1])[t[:, 0].astype(int)]
+
+
+def cross_entropy_of_labels(z, a, t):
+    return cross_entropy(z, a, one_hot(z, t))
+
+
+def cross_entropy_of_labels_dz(z, a, t):
+    return cross_entropy_dz(z, a, one_hot(z, t))
+
+
+def binary_cross_entropy(z, a, t):
+    return (np.logaddexp(0, z) - t * z).mean(axis=1)
+
+
+def binary_cross_entropy_dz(z, a, t):
+    return (a - t) / a.shape[1]
+
+
+LOSSES = {
+    "mse": (mse, mse_da, "a"),
+    "half_squared_error": (half_squared_error, half_squared_error_da, "a"),
+    "cross_entropy": (cross_entropy, cross_entropy_dz, "z"),
+    "cross_entropy_of_labels": (cross_entropy_of_labels, cross_entropy_of_labels_dz, "z"),
+    "binary_cross_entropy": (binary_cross_entropy, binary_cross_entropy_dz, "z"),
+}
+
+# ---- a network, forward and back
+
+
+def unpack(params, sizes, activations):
+    """Cut a flat vector, laid out as ``mlp.params``, into layers; always float64."""
+    layers, at = [], 0
+    for n_in, n_out, activation in zip(sizes[:-1], sizes[1:], activations, strict=True):
+        w = params[at : at + n_in * n_out].reshape(n_in, n_out).astype(np.float64)
+        at += n_in * n_out
+        layers.append((w, params[at : at + n_out].astype(np.float64), activation))
+        at += n_out
+    return layers
+
+
+def forward(layers, x):
+    """Return all scores ``z`` and, one more, the input and all outputs ``a``."""
+    z, a = [], [x.astype(np.float64)]
+    for w, b, activation in layers:
+        z.append(a[-1] @ w + b)
+        a.append(ACTIVATIONS[activation][0](z[-1]))
+    return z, a
+
+
+def objective(layers, x, t, loss, *, row_weights=None, mean=True, l2=0.0):
+    """Return Σ w·loss / Σ w over the rows, or the sum, and l2/2·‖W‖²."""
+    z, a = forward(layers, x)
+    weights = np.ones(len(x)) if row_weights is None else row_weights
+    total = (weights * LOSSES[loss][0](z[-1], a[-1], t)).sum()
+    return total / (weights.sum() if mean else 1) + sum(l2 / 2 * (w**2).sum() for w, _, _ in layers)
+
+
+def backward(layers, x, t, loss, *, row_weights=None, mean=True, l2=0.0):
+    """Return the objective's gradient, flat, and ``dz`` of every layer."""
+    z, a = forward(layers, x)
+    weights = np.ones(len(x)) if row_weights is None else row_weights
+    weights = weights / (weights.sum() if mean else 1)
+    _, derivative, by = LOSSES[loss]
+    dz = weights[:, None] * derivative(z[-1], a[-1], t)
+    if by == "a":
+        dz = ACTIVATIONS[layers[-1][2]][1](z[-1], a[-1], dz)
+    all_dz, grads = [dz], []
+    for i in reversed(range(len(layers))):
+        w = layers[i][0]
+        grads = [(a[i].T @ dz + l2 * w).ravel(), dz.sum(axis=0), *grads]
+        if i > 0:
+            dz = ACTIVATIONS[layers[i - 1][2]][1](z[i - 1], a[i], dz @ w.T)
+            all_dz = [dz, *all_dz]
+    return np.concatenate(grads), all_dz
+
+
+# ---- optimizers: parameters and state vectors after a step, from those before; steps count from 1
+
+
+def sgd(p, g, state, lr, step):
+    return p - lr * g, []
+
+
+def sgd_momentum(p, g, state, lr, step, momentum):
+    v = momentum * state[0] + g
+    return p - lr * v, [v]
+
+
+def sgd_nesterov(p, g, state, lr, step, momentum):
+    v = momentum * state[0] + g
+    return p - lr * (g + momentum * v), [v]
+
+
+def sgd_momentum_inside(p, g, state, lr, step, momentum):
+    v = momentum * state[0] - lr * g
+    return p + v, [v]
+
+
+def sgd_nesterov_inside(p, g, state, lr, step, momentum):
+    v = momentum * state[0] - lr * g
+    return p + momentum * v - lr * g, [v]
+
+
+def adam(p, g, state, lr, step, beta1, beta2, eps):
+    m = beta1 * state[0] + (1 - beta1) * g
+    v = beta2 * state[1] + (1 - beta2) * g**2
+    return p - lr * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + eps), [m, v]
+
+
+def adam_eps_before(p, g, state, lr, step, beta1, beta2, eps):
+    m = beta1 * state[0] + (1 - beta1) * g
+    v = beta2 * state[1] + (1 - beta2) * g**2
+    rate = lr * np.sqrt(1 - beta2**step) / (1 - beta1**step)
+    return p - rate * m / (np.sqrt(v) + eps), [m, v]
+
+
+OPTIMIZERS = {
+    "sgd": sgd,
+    "sgd_momentum": sgd_momentum,
+    "sgd_nesterov": sgd_nesterov,
+    "sgd_momentum_inside": sgd_momentum_inside,
+    "sgd_nesterov_inside": sgd_nesterov_inside,
+    "adam": adam,
+    "adam_eps_before": adam_eps_before,
+}

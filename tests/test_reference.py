@@ -1,0 +1,176 @@
+"""Central differences prove the reference, and nothing the package offers is missing from it."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+
+from fastmlp import activations, kernels, losses, optimizers
+
+HIDDEN = [row.name for row in activations.ACTIVATIONS.values() if not row.output_only]
+DEPTHS = [0, 1, 3]
+ROWS, N_IN, N_HIDDEN, N_OUT = 5, 3, 3, 2
+
+
+def losses_and_outputs():
+    """Every loss of the kernels, with every output activation it goes with."""
+    for name, loss in losses.LOSSES.items():
+        for form in (name, f"{name}_of_labels"):
+            if form in kernels.float64.LOSSES:
+                yield from ((form, output) for output in loss.outputs)
+
+
+def targets_for(loss, rng):
+    if loss == "cross_entropy_of_labels":
+        return rng.integers(0, N_OUT, (ROWS, 1)).astype(np.float64)
+    if loss == "cross_entropy":
+        return rng.dirichlet(np.ones(N_OUT), ROWS)
+    if loss == "binary_cross_entropy":
+        return rng.uniform(0, 1, (ROWS, N_OUT))
+    return rng.normal(0, 1, (ROWS, N_OUT)) + 1
+
+
+def problem_away_from_kinks(hidden, output, depth, loss):
+    """Parameters, data and targets of a network none of whose scores is close to relu's kink."""
+    sizes = [N_IN, *[N_HIDDEN] * depth, N_OUT]
+    names = [*[hidden] * depth, output]
+    for seed in itertools.count():
+        rng = np.random.default_rng(seed)
+        params = rng.normal(0, 1, sum((m + 1) * n for m, n in itertools.pairwise(sizes)))
+        x = rng.normal(0, 1, (ROWS, N_IN))
+        z, _ = reference.forward(reference.unpack(params, sizes, names), x)
+        kinked = [scores for scores, name in zip(z, names, strict=True) if name == "relu"]
+        # An update of one parameter by h moves a score by some 10·h at most; and every relu must
+        # be open in some row, for its weights to have a gradient.
+        if all((np.abs(s) > 1e-3).all() and (s > 0).any(axis=0).all() for s in kinked):
+            return sizes, names, params, x, targets_for(loss, rng)
+
+
+@pytest.mark.parametrize(("loss", "output"), list(losses_and_outputs()))
+@pytest.mark.parametrize(
+    ("hidden", "depth"), [(HIDDEN[0], 0), *itertools.product(HIDDEN, [d for d in DEPTHS if d])]
+)
+def test_gradients_are_central_differences(loss, output, hidden, depth):
+    sizes, names, params, x, t = problem_away_from_kinks(hidden, output, depth, loss)
+    weights_of_rows = [None, np.array([0.5, 2.0, 0.0, 1.0, 3.0])]
+    for row_weights, l2, mean in itertools.product(weights_of_rows, [0.0, 0.05], [True, False]):
+        options = {"row_weights": row_weights, "l2": l2, "mean": mean}
+
+        def value(p, options=options):
+            return reference.objective(reference.unpack(p, sizes, names), x, t, loss, **options)
+
+        # Cut off is h²/6 times the third derivative, 6e-12 of it; rounding adds eps/h = 4e-11 of
+        # the value. With gradients above 1e-3 of the value, 1e-7 leaves either some room.
+        h = np.cbrt(np.finfo(np.float64).eps)
+        differences = np.array(
+            [(value(params + h * e) - value(params - h * e)) / (2 * h) for e in np.eye(len(params))]
+        )
+        layers = reference.unpack(params, sizes, names)
+        gradient, _ = reference.backward(layers, x, t, loss, **options)
+        assert gradient.shape == params.shape
+        tensors = zip(
+            reference.unpack(gradient, sizes, names),
+            reference.unpack(differences, sizes, names),
+            strict=True,
+        )
+        for (dw, db, _), (dw_wanted, db_wanted, _) in tensors:
+            for got, wanted in ((dw, dw_wanted), (db, db_wanted)):
+                assert np.linalg.norm(wanted) > 1e-3 * value(params), "no gradient to speak of"
+                assert np.linalg.norm(got - wanted) <= 1e-7 * np.linalg.norm(wanted)
+
+
+def test_dz_is_the_derivative_by_the_scores():
+    """A bias adds to its layer's scores, so a row's dz is its gradient by the biases."""
+    sizes, names, params, x, t = problem_away_from_kinks("tanh", "identity", 1, "mse")
+    layers = reference.unpack(params, sizes, names)
+    _, all_dz = reference.backward(layers, x, t, "mse", mean=False)
+    for i in range(ROWS):
+        row = slice(i, i + 1)
+        gradient, _ = reference.backward(layers, x[row], t[row], "mse", mean=False)
+        for dz, (_, db, _) in zip(all_dz, reference.unpack(gradient, sizes, names), strict=True):
+            np.testing.assert_allclose(dz[i], db, rtol=1e-12)
+
+
+def test_losses_by_hand():
+    """Two outputs, one row, on paper."""
+    z, t = np.array([[0.0, np.log(3.0)]]), np.array([[1.0, 0.0]])
+    softmax = reference.softmax(z)
+    sigmoid = reference.sigmoid(z)
+    np.testing.assert_allclose(softmax, [[0.25, 0.75]], rtol=1e-15)
+    np.testing.assert_allclose(sigmoid, [[0.5, 0.75]], rtol=1e-15)
+    # (0.25 - 1)² + (0.75 - 0)² = 2 · 9/16
+    wanted = {
+        "mse": 9 / 16,
+        "half_squared_error": 9 / 16,
+        "cross_entropy": np.log(4),
+        # -(log 0.5 + log(1 - 0.75)) / 2
+        "binary_cross_entropy": (np.log(2) + np.log(4)) / 2,
+        "cross_entropy_of_labels": np.log(4 / 3),
+    }
+    for name, value in wanted.items():
+        a = sigmoid if name == "binary_cross_entropy" else softmax
+        target = np.array([[1.0]]) if name == "cross_entropy_of_labels" else t
+        np.testing.assert_allclose(reference.LOSSES[name][0](z, a, target), [value], rtol=1e-15)
+
+
+def test_reduction_and_penalty_by_hand():
+    """One weight of 3, no activation; rows 1 and 2 with targets 2 and 2: losses 1 and 16."""
+    layers = [(np.array([[3.0]]), np.array([0.0]), "identity")]
+    x, t = np.array([[1.0], [2.0]]), np.array([[2.0], [2.0]])
+    weights = np.array([3.0, 1.0])
+    assert reference.objective(layers, x, t, "mse") == 8.5
+    assert reference.objective(layers, x, t, "mse", mean=False) == 17
+    assert reference.objective(layers, x, t, "mse", row_weights=weights) == 19 / 4
+    assert reference.objective(layers, x, t, "mse", row_weights=weights, mean=False) == 19
+    assert reference.objective(layers, x, t, "mse", l2=0.1) == pytest.approx(8.5 + 0.45)
+
+
+def test_optimizers_by_hand():
+    """Gradients of 2 and then 4, from a parameter of 1, at rate 0.1."""
+    wanted = {
+        "sgd": [0.8, 0.4],
+        # v: 2, 5 — outside and inside agree as long as the rate stays
+        "sgd_momentum": [0.8, 0.3],
+        "sgd_momentum_inside": [0.8, 0.3],
+        # 2 + 1 and 4 + 2.5
+        "sgd_nesterov": [0.7, 0.05],
+        "sgd_nesterov_inside": [0.7, 0.05],
+        # m: 1, 2.5 → 2, 10/3; v: 1, 4.75 → 4, 10.857…; eps 1
+        "adam": [1 - 0.1 * 2 / 3, 1 - 0.1 * 2 / 3 - 0.1 * (10 / 3) / (np.sqrt(76 / 7) + 1)],
+        # √(1/4)/(1/2) = 1; √(7/16)/(3/4)
+        "adam_eps_before": [
+            1 - 0.1 * 1 / 2,
+            1 - 0.1 / 2 - 0.1 * np.sqrt(7) / 3 * 2.5 / (np.sqrt(4.75) + 1),
+        ],
+    }
+    for name, values in wanted.items():
+        settings = [0.5, 0.75, 1.0] if name.startswith("adam") else [0.5] * (name != "sgd")
+        p, state = np.array([1.0]), [np.zeros(1), np.zeros(1)]
+        for step, (g, value) in enumerate(zip([2.0, 4.0], values, strict=True), start=1):
+            p, state = reference.OPTIMIZERS[name](p, np.array([g]), state, 0.1, step, *settings)
+            np.testing.assert_allclose(p, [value], rtol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("build", [kernels.float32, kernels.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("table", ["ACTIVATIONS", "LOSSES", "OPTIMIZERS"])
+def test_no_loop_is_without_a_formula(build, table):
+    missing = sorted(set(getattr(build, table)) - set(getattr(reference, table)))
+    assert not missing, f"tests/reference.py: {table} has no formula for {', '.join(missing)}"
+
+
+def test_the_library_names_what_the_kernels_have():
+    """Rows of the two rooms' tables are named alike, and no loop of the kernels is out of reach."""
+    build = kernels.float32
+    assert set(activations.ACTIVATIONS) == set(build.ACTIVATIONS)
+    assert {form for form, _ in losses_and_outputs()} == set(build.LOSSES)
+    yes_or_no = (False, True)
+    reachable = {
+        *(optimizers.Adam(eps_before_correction=before).kernel for before in yes_or_no),
+        *(
+            optimizers.SGD(momentum=m, nesterov=nesterov, rate_inside_velocity=inside).kernel
+            for m, nesterov, inside in itertools.product((0, 0.9), yes_or_no, yes_or_no)
+            if m or not nesterov
+        ),
+    }
+    assert reachable == set(build.OPTIMIZERS)
