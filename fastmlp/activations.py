@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .names import find
+from .arguments import find
 
 __all__ = ["ACTIVATIONS", "Activation"]
 

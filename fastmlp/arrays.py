@@ -29,6 +29,8 @@ class Rows:
         What the user calls it, for error messages.
     n_cols : int, optional
         The columns expected.
+    columns : str, optional
+        What the network has one of for each column, for error messages.
 
     Raises
     ------
@@ -38,9 +40,11 @@ class Rows:
         If it is empty, has another number of dimensions or columns, or is masked.
     """
 
-    def __init__(self, array: Any, name: str, n_cols: int | None = None) -> None:
+    def __init__(
+        self, array: Any, name: str, n_cols: int | None = None, columns: str = "columns"
+    ) -> None:
         self.name = name
-        self.array = _as_numbers(array, name)
+        self.array = as_numbers(array, name)
         if self.array.ndim != 2:
             advice = ""
             if self.array.ndim == 1:
@@ -52,7 +56,7 @@ class Rows:
         if n_cols is not None and self.array.shape[1] != n_cols:
             raise ValueError(
                 f"{name}: got {self.array.shape[1]} columns, expected {n_cols}, one for each "
-                f"of the network's {'inputs' if name == 'X' else 'outputs'}"
+                f"of the network's {columns}"
             )
         if len(self.array) == 0:
             raise ValueError(f"{name}: got no rows, expected at least one")
@@ -95,7 +99,7 @@ class Rows:
 
 def inputs(X: Any, n_in: int, name: str = "X") -> Rows:
     """Return the inputs ``X`` of shape (n, n_in) as `Rows`."""
-    return Rows(X, name, n_in)
+    return Rows(X, name, n_in, "inputs")
 
 
 def targets(y: Any, loss: Loss, n_out: int, n_rows: int, name: str = "y") -> Rows:
@@ -108,7 +112,7 @@ def targets(y: Any, loss: Loss, n_out: int, n_rows: int, name: str = "y") -> Row
     TypeError, ValueError
         If they are not numbers, not as many as the rows, or not what the loss compares with.
     """
-    array = _as_numbers(y, name)
+    array = as_numbers(y, name)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -122,8 +126,10 @@ def targets(y: Any, loss: Loss, n_out: int, n_rows: int, name: str = "y") -> Row
             f"pass one target for each row"
         )
     if loss.targets == "classes" and array.shape[1] == 1:
-        return _class_numbers(array, n_out, name)
-    rows = Rows(array, name, n_out)
+        rows = Rows(array, name)
+        check_class_numbers(rows, n_out)
+        return rows
+    rows = Rows(array, name, n_out, "outputs")
     if loss.targets == "classes":
         _check_probabilities(rows)
     elif loss.targets == "fractions":
@@ -141,7 +147,7 @@ def weights(sample_weight: Any, n_rows: int, dtype: np.dtype[Any]) -> Rows | Non
     if sample_weight is None:
         return None
     name = "sample_weight"
-    array = _as_numbers(sample_weight, name)
+    array = as_numbers(sample_weight, name)
     if array.shape not in ((n_rows,), (n_rows, 1)):
         raise ValueError(
             f"{name}: got shape {array.shape}, expected ({n_rows},), one weight for each row of X"
@@ -176,7 +182,7 @@ def _dimensions(n: int) -> str:
     return f"{n} dimension" if n == 1 else f"{n} dimensions"
 
 
-def _as_numbers(array: Any, name: str) -> NDArray[Any]:
+def as_numbers(array: Any, name: str) -> NDArray[Any]:
     """Return a NumPy array of a type the kernels read, without a copy where it is one already."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
@@ -205,8 +211,9 @@ def _as_numbers(array: Any, name: str) -> NDArray[Any]:
     return found
 
 
-def _class_numbers(array: NDArray[Any], n_out: int, name: str) -> Rows:
-    rows = Rows(array, name)
+def check_class_numbers(rows: Rows, n_out: int) -> None:
+    """Refuse a column with anything but class numbers from 0 to ``n_out`` - 1."""
+    name = rows.name
     classes = rows.array[:, 0]
     if classes.dtype.kind == "f":
         whole = np.isfinite(classes) & (classes == np.floor(classes))
@@ -223,19 +230,21 @@ def _class_numbers(array: NDArray[Any], n_out: int, name: str) -> Rows:
             f"{name}: row {row} holds the class {classes[row]}, expected one from 0 to "
             f"{n_out - 1}; the network has {n_out} outputs"
         )
-    return rows
 
 
 def _check_probabilities(rows: Rows) -> None:
     """Refuse rows that are not a distribution over the classes."""
-    sums = rows.array.sum(axis=1, dtype=np.float64)
-    # A NaN is left to the check for finite numbers, which says more.
-    bad = (rows.array < 0).any(axis=1) | (np.abs(sums - 1) > 1e-3)
+    # What is not finite is left to the check for that, which says more.
+    with np.errstate(invalid="ignore"):
+        sums = rows.array.sum(axis=1, dtype=np.float64)
+        lowest = rows.array.min(axis=1)
+    bad = np.isfinite(sums) & ((lowest < 0) | (np.abs(sums - 1) > 1e-3))
     if bad.any():
         row = int(np.argmax(bad))
+        what = f"holds {lowest[row]}" if lowest[row] < 0 else f"sums to {sums[row]:g}"
         raise ValueError(
-            f"{rows.name}: row {row} is {rows.array[row].tolist()}, expected class probabilities: "
-            f"numbers of at least 0 that sum to 1 (or one column of class numbers)"
+            f"{rows.name}: row {row} {what}, expected class probabilities: numbers of at least 0 "
+            f"that sum to 1 (or one column of class numbers)"
         )
 
 

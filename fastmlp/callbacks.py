@@ -12,6 +12,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from .arguments import whole_number
+
 if TYPE_CHECKING:
     from .training import Trainer
 
@@ -70,10 +72,15 @@ class Progress(Callback):
         every so many epochs one is printed, the last always.
     file : text stream, optional
         Default: standard output, looked up when it is written to.
+
+    Raises
+    ------
+    ValueError
+        If ``lines`` is below 1.
     """
 
     def __init__(self, lines: int = 20, file: TextIO | None = None) -> None:
-        self.lines = lines
+        self.lines = whole_number("lines", lines, 1)
         self.file = file
         self._printed = -1
 

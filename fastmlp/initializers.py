@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .names import find
+from .arguments import find
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .names import find
+from .arguments import find
 
 __all__ = [
     "BinaryCrossEntropy",

@@ -4,14 +4,14 @@ A metric compares `y_true` with `y_pred`, which is what ``mlp.predict`` returns.
 table of all of them, `get` finds one by name. To add one, write its function and its row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .names import find
+from .arguments import find
 
 __all__ = [
     "METRICS",
@@ -88,6 +88,26 @@ def get(metric: str | Metric | Callable[..., float]) -> Metric:
         # Partial functions and callable objects have no name of their own.
         return Metric(getattr(metric, "__name__", type(metric).__name__), metric, None)
     raise TypeError(f"metric: got {type(metric).__name__}, expected a name, a Metric or a callable")
+
+
+def each(metrics: Iterable[str | Metric | Callable[..., float]]) -> list[Any]:
+    """Return the entries of a list of metrics after making sure that it is one.
+
+    Raises
+    ------
+    TypeError
+        If `metrics` is one metric, or no iterable.
+    ValueError
+        If there is no metric of a name in it.
+    """
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(
+            f"metrics: got {metrics!r}, expected a list of names and functions: ['accuracy']"
+        )
+    found = list(metrics)
+    for metric in found:
+        get(metric)
+    return found
 
 
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None) -> float:

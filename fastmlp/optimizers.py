@@ -9,20 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .names import find
+from .arguments import find, number
 
 __all__ = ["SGD", "Adam", "Optimizer"]
-
-
-def _check(name: str, value: float, low: float, high: float, low_included: bool = True) -> None:
-    """Refuse a setting outside ``low`` … ``high`` (itself always excluded)."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
-        raise ValueError(f"{name}: got {value!r}, expected a finite number")
-    if value < low or (value == low and not low_included) or value >= high:
-        least = "at least" if low_included else "above"
-        most = "" if high == math.inf else f" and below {high:g}"
-        raise ValueError(f"{name}: got {value!r}, expected a number {least} {low:g}{most}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,12 @@ class Optimizer:
     lr: float
 
     def __post_init__(self) -> None:
-        _check("lr", self.lr, 0, math.inf, low_included=False)
+        self._check("lr", 0, above=True)
+
+    def _check(self, name: str, low: float, high: float = math.inf, *, above: bool = False) -> None:
+        """Refuse a setting outside its range; keep it as a plain float."""
+        value = number(name, getattr(self, name), low, high, above=above)
+        object.__setattr__(self, name, value)
 
     @property
     def n_vectors(self) -> int:
@@ -91,7 +85,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check("momentum", self.momentum, 0, 1)
+        self._check("momentum", 0, 1)
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: got True with momentum=0; give a momentum, such as 0.9")
 
@@ -153,9 +147,9 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check("beta1", self.beta1, 0, 1)
-        _check("beta2", self.beta2, 0, 1)
-        _check("eps", self.eps, 0, math.inf, low_included=False)
+        self._check("beta1", 0, 1)
+        self._check("beta2", 0, 1)
+        self._check("eps", 0, above=True)
 
     @property
     def n_vectors(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from numbers import Integral
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
@@ -65,7 +66,7 @@ def resolve(n_threads: int | None) -> int:
 
 
 def _checked(n_threads: int) -> int:
-    if isinstance(n_threads, bool) or not isinstance(n_threads, int):
+    if isinstance(n_threads, bool) or not isinstance(n_threads, Integral):
         raise TypeError(
             f"n_threads: got {n_threads!r}, expected a whole number from 1 to {MAX_THREADS}, "
             f"or None for the default"
@@ -75,7 +76,7 @@ def _checked(n_threads: int) -> int:
             f"n_threads: got {n_threads}, expected a whole number from 1 to {MAX_THREADS}, "
             f"or None for the default"
         )
-    return min(n_threads, MAX_THREADS)
+    return min(int(n_threads), MAX_THREADS)
 
 
 def _processors() -> int:

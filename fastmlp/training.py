@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, kernels, losses, metrics, optimizers, threads
+from .arguments import number, whole_number
 from .callbacks import Callback, Progress, overrides
 from .network import MLP, loss_code
 
@@ -69,10 +72,11 @@ class History(Mapping[str, Sequence[float]]):
 
     def _append(self, numbers: Mapping[str, float]) -> None:
         """Add to the epoch just finished; a column has nan for epochs it was not measured in."""
+        n_epochs = len(self["loss"])
         for name, value in numbers.items():
             column = self._columns.setdefault(name, [])
-            column.extend([math.nan] * (len(self["loss"]) - 1 - len(column)))
-            column.append(value)
+            column.extend([math.nan] * (n_epochs - len(column)))
+            column[-1] = value
 
     def _even_out(self) -> None:
         for column in self._columns.values():
@@ -115,7 +119,7 @@ class Trainer:
         The first and the last epoch of the latest call of `fit`: ``epoch`` goes from the one to the
         other.
     n_steps : int
-        Updates so far.
+        Updates the optimizer has made; after divergence it starts anew.
 
     Raises
     ------
@@ -150,13 +154,13 @@ class Trainer:
     ) -> None:
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp: got {type(mlp).__name__}, expected a fastmlp.MLP")
-        self.mlp = mlp
-        self.loss = losses.get(loss, mlp.output)
-        self.optimizer = optimizers.get(optimizer)
-        self.batch_size = _whole_number("batch_size", batch_size, 1)
-        self.l2 = _number("l2", l2, 0)
+        self._mlp = mlp
+        self._loss = losses.get(loss, mlp.output)
+        self._optimizer = optimizers.get(optimizer)
+        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self._l2 = number("l2", l2, 0)
         self.seed = (
-            int.from_bytes(os.urandom(4)) if seed is None else _whole_number("seed", seed, 0, 2**64)
+            int.from_bytes(os.urandom(4)) if seed is None else whole_number("seed", seed, 0, 2**64)
         )
         self.n_threads = n_threads
         threads.resolve(n_threads)
@@ -165,7 +169,11 @@ class Trainer:
         self._state = np.zeros((self.optimizer.n_vectors, mlp.n_params), mlp.dtype)
         self._position = np.zeros(4, np.int64)
         self._running = np.array([0.0, np.inf])
-        self.history = History()
+        self._history = History()
+        # Losses of epochs from the first on, as compiled code writes them; see `history`.
+        self._losses: tuple[int, NDArray[np.float64]] = (0, np.empty(0))
+        self._fitting = False
+        self._lock = threading.RLock()
         self.epoch_range = (0, 0)
         self._kernels = kernels.of(mlp.dtype)
         self._plan: Any = None
@@ -175,6 +183,44 @@ class Trainer:
         self._went_back = False
         self._stop_asked = False
 
+    # Fixed when the trainer is made: plan and state vectors are those of one optimizer and loss.
+
+    @property
+    def mlp(self) -> MLP:
+        """The network."""
+        return self._mlp
+
+    @property
+    def loss(self) -> losses.Loss:
+        """The loss."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer:
+        """The optimizer's settings."""
+        return self._optimizer
+
+    @property
+    def l2(self) -> float:
+        """The penalty's factor."""
+        return self._l2
+
+    @property
+    def history(self) -> History:
+        """What was measured after every epoch of all calls of `fit`."""
+        # Whenever somebody looks, so that no epoch is missing wherever a signal has interrupted
+        # the lines around the compiled loop.
+        self._take_losses()
+        if not self._fitting:
+            self._history._even_out()
+        return self._history
+
+    def _take_losses(self) -> None:
+        """Add the losses that compiled code has written down since the last time."""
+        first, found = self._losses
+        loss = self._history["loss"]
+        loss.extend(found[len(loss) - first : self.epoch - first].tolist())
+
     @property
     def epoch(self) -> int:
         """Whole epochs trained so far."""
@@ -182,7 +228,7 @@ class Trainer:
 
     @property
     def n_steps(self) -> int:
-        """Updates so far."""
+        """Updates the optimizer has made."""
         return int(self._position[STEP])
 
     def __repr__(self) -> str:
@@ -190,6 +236,18 @@ class Trainer:
             f"Trainer({self.mlp!r}, loss={self.loss!r}, optimizer={self.optimizer!r}, "
             f"batch_size={self.batch_size}, seed={self.seed})"
         )
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Keep other threads out of this trainer; callbacks in the same thread may come in."""
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                f"{what}: this trainer is at work in another thread; give each thread its own"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _plan_for(self, code: int) -> Any:
         """Return the plan that trains with the loss ``code``: classes come in two forms."""
@@ -229,10 +287,14 @@ class Trainer:
             If ``x`` does not fit the network, or holds a number that is not finite.
         """
         rows = arrays.inputs(x, self.mlp.sizes[0], "x")
-        self._forward(rows)
+        with self._alone("forward"):
+            bad = self._forward(rows)
+        if bad >= 0:
+            raise rows.not_finite(bad, self.mlp.dtype)
         return self._output
 
-    def _forward(self, rows: arrays.Rows) -> None:
+    def _forward(self, rows: arrays.Rows) -> int:
+        """Do what `forward` does; return the first row that is not finite, or -1."""
         self._stage = "start"
         self._x, self._went_back = None, False
         output = np.empty((len(rows), self.mlp.sizes[-1]), self.mlp.dtype)
@@ -241,13 +303,13 @@ class Trainer:
         if code is None:
             code = self._kernels.LOSSES[self.loss.name]
         with self.mlp._lock:
-            bad = self._plan_for(code).forward(
+            bad: int = self._plan_for(code).forward(
                 rows.source(self.mlp.dtype), output, threads.resolve(self.n_threads)
             )
-        if bad >= 0:
-            raise rows.not_finite(bad, self.mlp.dtype)
-        self._x, self._output = rows, output
-        self._stage = "forward"
+        if bad < 0:
+            self._x, self._output = rows, output
+            self._stage = "forward"
+        return bad
 
     def compute_loss(self, t: Any, sample_weight: Any = None) -> float:
         """Return the objective of the minibatch `forward` saw last, penalties included.
@@ -277,9 +339,11 @@ class Trainer:
         targets = arrays.targets(t, self.loss, self.mlp.sizes[-1], len(self._x), "t")
         targets.check_finite(self.mlp.dtype)
         weights = arrays.weights(sample_weight, len(self._x), self.mlp.dtype)
-        return self._compute_loss(targets, weights)
+        with self._alone("compute_loss"):
+            return self._compute_loss(targets, weights)[0]
 
-    def _compute_loss(self, targets: arrays.Rows, weights: arrays.Rows | None) -> float:
+    def _compute_loss(self, targets: arrays.Rows, weights: arrays.Rows | None) -> tuple[float, int]:
+        """Return the objective, and the first target that cannot be learned from, or -1."""
         code = loss_code(self.loss, targets, self.mlp.dtype)
         if code != self._plan_code:
             rows = self._x
@@ -288,11 +352,12 @@ class Trainer:
             self._forward(rows)
         dtype = self.mlp.dtype
         with self.mlp._lock:
-            value, _ = self._plan.compute_loss(
+            value, bad = self._plan.compute_loss(
                 targets.source(dtype), None if weights is None else weights.source(dtype)
             )
-        self._stage = "loss"
-        return float(value)
+        if bad < 0:
+            self._stage = "loss"
+        return value, bad
 
     def backward(self) -> None:
         """Overwrite ``grads`` with the gradient of what `compute_loss` returned.
@@ -307,7 +372,7 @@ class Trainer:
                 "forward(x) and compute_loss(t)" if self._stage != "forward" else "compute_loss(t)"
             )
             raise RuntimeError(f"backward: there is no loss to go back from; call {first} first")
-        with self.mlp._lock:
+        with self._alone("backward"), self.mlp._lock:
             self._plan.backward(threads.resolve(self.n_threads))
         self._stage = "backward"
         self._went_back = True
@@ -325,9 +390,10 @@ class Trainer:
                 "step: there is no new gradient; call forward(x), compute_loss(t) and backward() "
                 "first"
             )
-        with self.mlp._lock:
+        with self._alone("step"), self.mlp._lock:
+            n_threads = threads.resolve(self.n_threads)
+            self._plan.step(self.optimizer.lr, self.n_steps + 1, n_threads)
             self._position[STEP] += 1
-            self._plan.step(self.optimizer.lr, self.n_steps, threads.resolve(self.n_threads))
         self._stage = "start"
 
     def read(self, what: str, layer: int) -> NDArray[Any]:
@@ -438,26 +504,48 @@ class Trainer:
         rows.check_finite(dtype)
         targets.check_finite(dtype)
         weights = arrays.weights(sample_weight, len(rows), dtype)
-        epochs = _whole_number("epochs", epochs, 1)
-        patience = _whole_number("patience", patience, 1)
-        target = -math.inf if target_loss is None else _number("target_loss", target_loss)
-        tolerance = 0.0 if tol is None else _number("tol", tol, 0)
-        listeners = list(callbacks)
+        epochs = whole_number("epochs", epochs, 1)
+        patience = whole_number("patience", patience, 1)
+        target = -math.inf if target_loss is None else number("target_loss", target_loss)
+        tolerance = 0.0 if tol is None else number("tol", tol, 0)
+        listeners = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
         for listener in listeners:
-            if not isinstance(listener, Callback):
+            if not isinstance(listener, Callback) or not isinstance(callbacks, Iterable):
                 raise TypeError(
-                    f"callbacks: got {listener!r}, expected objects of subclasses of "
+                    f"callbacks: got {listener!r}, expected a list of objects of subclasses of "
                     f"fastmlp.Callback"
                 )
         if verbose:
             listeners.append(Progress() if verbose == 1 else Progress(lines=epochs))
-        validate = self._validation(validation_data, list(metrics))
+        validate = self._validation(validation_data, metrics)
         _warn_of_zeros(mlp)
 
+        with self._alone("fit"):
+            return self._fit(
+                rows, targets, weights, listeners, validate, epochs, shuffle, target, tolerance,
+                0 if tol is None else patience,
+            )  # fmt: skip
+
+    def _fit(
+        self,
+        rows: arrays.Rows,
+        targets: arrays.Rows,
+        weights: arrays.Rows | None,
+        listeners: list[Callback],
+        validate: Callable[[], dict[str, float]] | None,
+        epochs: int,
+        shuffle: bool,
+        target_loss: float,
+        tol: float,
+        patience: int,
+    ) -> History:
+        """Train on arguments that have been judged."""
+        mlp, dtype = self.mlp, self.mlp.dtype
         self._stage = "start"
         self._stop_asked = False
-        self._running[BEST_LOSS] = math.inf
-        self._position[STALE] = 0
+        # A call begins with a whole epoch, also after one that was interrupted.
+        self._running[:] = 0.0, math.inf
+        self._position[[ROW, STALE]] = 0
         self.epoch_range = (self.epoch, self.epoch + epochs)
         if shuffle and len(rows) >= MOST_ROWS:
             raise ValueError(
@@ -477,28 +565,27 @@ class Trainer:
             shuffle=shuffle,
             batch_size=self.batch_size,
             lr=self.optimizer.lr,
-            target_loss=target,
-            tol=tolerance,
-            patience=0 if tol is None else patience,
+            target_loss=target_loss,
+            tol=tol,
+            patience=patience,
             n_threads=threads.resolve(self.n_threads),
         )
         by_hand = _Minibatches(self, rows, targets, weights, order, listeners)
         self.history.stop_reason = None
-        for listener in listeners:
-            listener.on_fit_begin(self)
         try:
+            self._fitting = True
+            for listener in listeners:
+                listener.on_fit_begin(self)
             reason = self._loop(plan, by_hand, listeners, validate)
         except KeyboardInterrupt:
             reason = "interrupted"
         finally:
-            # Also when a callback raised: the next call begins with a whole epoch.
+            self._fitting = False
             plan.abandon()
-            self._position[ROW] = 0
-            self._running[LOSS_SUM] = 0.0
         self.history.stop_reason = reason
-        self.history._even_out()
         if reason == "diverged":
             self._state[:] = 0
+            self._position[STEP] = 0
             self._warn_of_divergence()
         for listener in listeners:
             listener.on_fit_end(self)
@@ -521,20 +608,19 @@ class Trainer:
             first = self.epoch
             until = min(last, first + EPOCHS_AT_ONCE)
             found = np.empty(1 if listen else until - first)
+            self._take_losses()
+            self._losses = (first, found)
             for listener in begins:
                 listener.on_epoch_begin(self)
             if self._stop_asked:
                 return "early_stopping"
-            try:
-                code = status["slice"]
-                while code == status["slice"]:
-                    if by_hand.wanted:
-                        code = by_hand.epoch(plan, found)
-                    else:
-                        with self.mlp._lock:
-                            code = plan.run(found, first, until, listen, SLICE)
-            finally:
-                self.history["loss"].extend(found[: self.epoch - first].tolist())
+            code = status["slice"]
+            while code == status["slice"]:
+                if by_hand.wanted:
+                    code = by_hand.epoch(plan, found)
+                else:
+                    with self.mlp._lock:
+                        code = plan.run(found, first, until, listen, SLICE)
             if listen and self.epoch > first:
                 if validate is not None:
                     self.history._append(validate())
@@ -555,19 +641,22 @@ class Trainer:
         self._stop_asked = True
 
     def _validation(
-        self, data: tuple[Any, ...] | None, wanted: list[str | Callable[..., float]]
+        self, data: tuple[Any, ...] | None, chosen: Iterable[str | Callable[..., float]]
     ) -> Callable[[], dict[str, float]] | None:
         """Return what measures the validation data, tried once so that errors come first."""
-        chosen = [metrics.get(metric) for metric in wanted]
+        wanted = metrics.each(chosen)
         if data is None:
-            if chosen:
+            if wanted:
                 raise ValueError(
                     "metrics: got some, but no validation_data to measure them on; give it, or "
                     "use mlp.evaluate(X, y, metrics=…) after training"
                 )
             return None
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-            raise ValueError("validation_data: expected (X, y) or (X, y, sample_weight)")
+            got = f"{len(data)} values" if isinstance(data, tuple | list) else type(data).__name__
+            raise ValueError(
+                f"validation_data: got {got}, expected (X, y) or (X, y, sample_weight)"
+            )
         X, y, weight = (*data, None)[:3]
         names = ("validation_data X", "validation_data y")
 
@@ -616,9 +705,13 @@ class _Minibatches:
             trainer._kernels.row_order(order, trainer.seed, first)
         for start in range(0, n, trainer.batch_size):
             chosen = order[start : start + trainer.batch_size]
-            trainer._forward(self.rows.take(chosen))
+            bad = trainer._forward(self.rows.take(chosen))
+            if bad >= 0:
+                raise self.bad_row(False, int(chosen[bad]))
             weights = None if self.weights is None else self.weights.take(chosen)
-            value = trainer._compute_loss(self.targets.take(chosen), weights)
+            value, bad = trainer._compute_loss(self.targets.take(chosen), weights)
+            if bad >= 0:
+                raise self.bad_row(True, int(chosen[bad]))
             if not math.isfinite(value):
                 plan.restore_snapshot()
                 return int(trainer._kernels.STATUS["diverged"])
@@ -636,9 +729,13 @@ class _Minibatches:
         return int(plan.close_epoch(found, first))
 
     def bad_row(self, in_targets: bool, row: int) -> ValueError:
-        """Return the error for a row that was finite when training began."""
-        rows = self.targets if in_targets else self.rows
-        return rows.not_finite(row, self.trainer.mlp.dtype)
+        """Return the error for a row that was in order when training began."""
+        mlp = self.trainer.mlp
+        if not in_targets:
+            return self.rows.not_finite(row, mlp.dtype)
+        if arrays.are_class_numbers(self.targets, self.trainer.loss):
+            arrays.check_class_numbers(self.targets, mlp.sizes[-1])
+        return self.targets.not_finite(row, mlp.dtype)
 
 
 def _warn(message: str) -> None:
@@ -655,21 +752,3 @@ def _warn_of_zeros(mlp: MLP) -> None:
             "the network has a layer whose weights are all zero: the neurons of a hidden layer "
             "then stay alike, or learn nothing at all; start from random weights (init=None)",
         )
-
-
-def _whole_number(name: str, value: Any, least: int, below: float = math.inf) -> int:
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_whole or not least <= value < below:
-        bound = "" if below == math.inf else f" and below {below:,}"
-        raise ValueError(
-            f"{name}: got {value!r}, expected a whole number of at least {least}{bound}"
-        )
-    return int(value)
-
-
-def _number(name: str, value: Any, least: float = -math.inf) -> float:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < least:
-        bound = "" if least == -math.inf else f" of at least {least:g}"
-        raise ValueError(f"{name}: got {value!r}, expected a finite number{bound}")
-    return float(value)

@@ -167,7 +167,7 @@ class Plan:
         target_loss : float
             Stop after an epoch with at most this loss; -inf for never.
         tol, patience
-            Stop when ``patience`` epochs in a row had a loss above the best less ``tol``; a
+            Stop when ``patience`` epochs in a row had no loss below the best less ``tol``; a
             patience of 0 for never.
         """
 

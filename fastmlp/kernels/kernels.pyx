@@ -39,6 +39,9 @@ cdef extern from *:
     };
     static const vec ZEROS;
 
+    // Assigning to it rounds: the compiler may not fuse a multiplication before with what follows.
+    typedef volatile double rounded;
+
     static inline integer bits_of(real x) { integer i; memcpy(&i, &x, sizeof i); return i; }
     static inline real real_of(integer i) { real x; memcpy(&x, &i, sizeof x); return x; }
     """
@@ -46,6 +49,7 @@ cdef extern from *:
     ctypedef real vec              # VW elements in a register
     ctypedef real vec_in_memory    # the same, at any address of an element
     ctypedef int32_t integer       # a signed integer as wide as an element
+    ctypedef double rounded        # never part of a fused multiply-add
     integer bits_of(real x) noexcept nogil
     real real_of(integer i) noexcept nogil
     const char* _VARIANT "FASTMLP_VARIANT"

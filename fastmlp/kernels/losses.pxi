@@ -6,7 +6,7 @@
 # sigmoid with binary cross-entropy: finite for any score), otherwise to a, and the activation's
 # own derivative follows.
 
-from libc.math cimport exp as libm_exp, fabs, log as libm_log, log1p
+from libc.math cimport NAN, exp as libm_exp, fabs, log as libm_log, log1p
 
 
 cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
@@ -83,9 +83,10 @@ cdef double cross_entropy_of_labels(const real* z, const real* a, const real* t,
     """The same for one class number t[0] instead of a probability for each class."""
     cdef Py_ssize_t j
     cdef Py_ssize_t label = <Py_ssize_t> t[0]
+    if label < 0 or label >= n:
+        return NAN    # the user's array was written to after it was judged
     for j in range(n):
-        dz[j] = a[j]
-    dz[label] -= 1
+        dz[j] = a[j] - (j == label)
     return log_of_sum(z, a, n) - z[label]
 
 

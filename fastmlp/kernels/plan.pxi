@@ -414,24 +414,34 @@ cdef class Plan:
                 + at * layer.ld_in
             multiply(&p, n_threads)
 
-    cdef double penalize(self) noexcept nogil:
-        """Add the penalty's gradient to ``grads``; returns its value, l2 / 2 · ‖W‖²."""
+    cdef double objective(self, double total, double scale) noexcept nogil:
+        """The minibatch's objective from the sum of its losses: mean or sum, and l2 / 2 · ‖W‖²."""
         cdef int l
-        cdef Py_ssize_t i, n
+        cdef double squares = 0
+        cdef rounded value = total * scale
+        cdef rounded penalty
+        if self.l2 == 0:
+            return value
+        for l in range(self.n_layers):
+            squares += sum_of_squares(self.params + self.layers[l].w,
+                                      self.layers[l].n_in * self.layers[l].n_out)
+        penalty = 0.5 * self.l2 * squares
+        return value + penalty
+
+    cdef void add_penalty(self) noexcept nogil:
+        """Add the penalty's gradient to ``grads``."""
+        cdef int l
+        cdef Py_ssize_t i
         cdef real* w
         cdef real* g
         cdef real factor = <real> self.l2
-        cdef double total = 0
         if self.l2 == 0:
-            return 0
+            return
         for l in range(self.n_layers):
             w = self.params + self.layers[l].w
             g = self.grads + self.layers[l].w
-            n = self.layers[l].n_in * self.layers[l].n_out
-            for i in range(n):
+            for i in range(self.layers[l].n_in * self.layers[l].n_out):
                 g[i] += factor * w[i]
-            total += sum_of_squares(w, n)
-        return 0.5 * self.l2 * total
 
     cdef void update(self, double lr, int64_t step, int n_threads) noexcept nogil:
         """④ params ← params - …; ``step`` counts from 1."""
@@ -528,10 +538,9 @@ cdef class Plan:
         """
         cdef Py_ssize_t n = self.whole_rows, at, rows, bad = -1
         cdef double total = 0, scale = 1, weight_sum = n
-        cdef int l
         self.row_weights = weights
         with nogil:
-            if not y.gather(NULL, 0, n, self.whole.targets, self.target_cols, &bad):
+            if not self.load_targets(y, NULL, 0, n, self.whole.targets, &bad):
                 with gil:
                     return float("nan"), bad
             if weights is not None:
@@ -543,12 +552,7 @@ cdef class Plan:
                 rows = min(self.chunk_rows, n - at)
                 total += self.loss_rows(&self.whole, at, rows, scale)
                 at += rows
-            total *= scale
-            if self.l2 != 0:
-                for l in range(self.n_layers):
-                    total += 0.5 * self.l2 * sum_of_squares(
-                        self.params + self.layers[l].w,
-                        self.layers[l].n_in * self.layers[l].n_out)
+            total = self.objective(total, scale)
         return total, -1
 
     def backward(self, int n_threads=1):
@@ -561,7 +565,7 @@ cdef class Plan:
                 rows = min(self.chunk_rows, n - at)
                 self.backward_rows(&self.whole, at, rows, self.grads, at > 0, n_threads)
                 at += rows
-            self.penalize()
+            self.add_penalty()
 
     def step(self, double lr, int64_t step, int n_threads=1):
         """④: update ``params`` by ``grads``; ``step`` counts the updates from 1."""
@@ -623,6 +627,7 @@ cdef class Plan:
         cdef Status status
         self.losses_view = losses
         self.first_epoch = first_epoch
+        until_epoch = min(until_epoch, first_epoch + losses.shape[0])
         with nogil:
             status = self.train(until_epoch, listen, now() + seconds)
         return <int> status
@@ -669,6 +674,24 @@ cdef class Plan:
             return 1
         return 1 / weight_sum if weight_sum > 0 else 0
 
+    cdef bint load_targets(self, Source y, const int64_t* order, Py_ssize_t start, Py_ssize_t rows,
+                           real* targets, Py_ssize_t* bad) noexcept nogil:
+        """Gather targets; False names a row that is not finite, or no class number.
+
+        The array is the user's, who may have written to it since it was judged: a class number
+        outside the outputs must not be used as an index.
+        """
+        cdef Py_ssize_t i
+        cdef Py_ssize_t n_out = self.layers[self.n_layers - 1].n_out
+        if not y.gather(order, start, rows, targets, self.target_cols, bad):
+            return False
+        if loss_table[self.loss].of_labels:
+            for i in range(rows):
+                if not (targets[i] >= 0 and targets[i] < n_out):
+                    bad[0] = start + i if order == NULL else order[start + i]
+                    return False
+        return True
+
     cdef bint load_rows(self, Lane* lane, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t* bad,
                         bint* bad_target) noexcept nogil:
         """⓪ rows start … of the epoch's order into a lane; False names a row that is not finite."""
@@ -676,7 +699,7 @@ cdef class Plan:
         bad_target[0] = False
         if not self.x.gather(self.order, start, rows, lane.a[0], self.layers[0].ld_in, bad):
             return False
-        if not self.y.gather(self.order, start, rows, lane.targets, self.target_cols, bad):
+        if not self.load_targets(self.y, self.order, start, rows, lane.targets, bad):
             bad_target[0] = True
             return False
         if self.row_weights is not None:
@@ -749,9 +772,10 @@ cdef class Plan:
             if self.rows_done < rows and now() > deadline:
                 return SLICE_ENDED
         self.rows_done = 0
-        objective[0] = self.value * scale + self.penalize()
+        objective[0] = self.objective(self.value, scale)
         if not is_finite(objective[0]):
             return DIVERGED
+        self.add_penalty()
         self.position[STEP] += 1
         self.update(self.lr, self.position[STEP], self.n_threads)
         return EPOCH_ENDED
@@ -761,6 +785,7 @@ cdef class Plan:
         cdef Py_ssize_t n = self.x.n_rows, rows
         cdef Py_ssize_t work = 0
         cdef double objective = 0
+        cdef rounded share
         while self.position[EPOCH] < until_epoch:
             if self.shuffle and self.position[ROW] == 0 and self.rows_done == 0:
                 shuffled_order(self.order, n, self.seed, <uint64_t> self.position[EPOCH])
@@ -771,7 +796,8 @@ cdef class Plan:
                     self.restore()
                 if status != EPOCH_ENDED:
                     return status
-                self.running[LOSS_SUM] += objective * rows
+                share = objective * rows
+                self.running[LOSS_SUM] += share
                 self.position[ROW] += rows
                 # The clock costs as much as a tiny network's minibatch: look when it may be time.
                 work += rows * self.work_per_row + 4096
@@ -791,14 +817,15 @@ cdef class Plan:
         if not self.take_snapshot():
             self.restore()
             return DIVERGED
-        self.losses_view[self.position[EPOCH] - self.first_epoch] = loss
+        if 0 <= self.position[EPOCH] - self.first_epoch < self.losses_view.shape[0]:
+            self.losses_view[self.position[EPOCH] - self.first_epoch] = loss
         self.position[EPOCH] += 1
         self.position[ROW] = 0
         self.running[LOSS_SUM] = 0
-        if loss > self.running[BEST_LOSS] - self.tol:
-            self.position[STALE] += 1
-        else:
+        if loss < self.running[BEST_LOSS] - self.tol:
             self.position[STALE] = 0
+        else:
+            self.position[STALE] += 1
         if loss < self.running[BEST_LOSS]:
             self.running[BEST_LOSS] = loss
         if loss <= self.target_loss:

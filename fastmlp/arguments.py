@@ -1,0 +1,86 @@
+"""Judging plain arguments: names, numbers and whole numbers, with a helpful error each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def find(argument: str, name: object, table: Mapping[str, T]) -> T:
+    """Return ``table[name]``.
+
+    Parameters
+    ----------
+    argument : str
+        What the user calls the thing, for the error message.
+    name : object
+        The name to look up; anything but a known string is an error.
+    table : Mapping
+        The known names, aliases included.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the message suggests the nearest known one.
+    TypeError
+        If ``name`` is not a string.
+    """
+    known = ", ".join(sorted(table))
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{argument}: got {name!r} of type {type(name).__name__}, expected a name; "
+            f"known are {known}"
+        )
+    if name in table:
+        return table[name]
+    import difflib  # here, where something went wrong: it costs more than the package's tables
+
+    nearest = difflib.get_close_matches(name.lower(), table, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise ValueError(f"{argument}: unknown name {name!r}; {hint}Known are {known}")
+
+
+def number(
+    argument: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+) -> float:
+    """Return a finite number of at least ``low`` (``above``: greater) and below ``high``.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    fits = fits and low <= value < high and not (above and value == low)
+    if fits:
+        return float(value)
+    least = f" above {low:g}" if above else f" of at least {low:g}"
+    most = "" if high == math.inf else f" and below {high:g}"
+    expected = "a finite number" + (least if low > -math.inf else "") + most
+    raise ValueError(f"{argument}: got {value!r}, expected {expected}")
+
+
+def whole_number(argument: str, value: Any, low: int, high: float = math.inf) -> int:
+    """Return a whole number of at least ``low`` and below ``high``.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or not low <= value < high:
+        most = "" if high == math.inf else f" and below {high:,}"
+        raise ValueError(
+            f"{argument}: got {value!r}, expected a whole number of at least {low}{most}"
+        )
+    return int(value)

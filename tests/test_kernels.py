@@ -1,0 +1,656 @@
+"""Every kernel against tests/reference.py, at shapes on both sides of every edge.
+
+Errors are measured in units of eps·√n, relative to the norm, n being the length of the sums on the
+way: rounding errors of a sum add up like a random walk. ``eps`` is ``numpy.finfo(dtype).eps``.
+"""
+
+import itertools
+import math
+import weakref
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmlp import activations, kernels, losses
+
+# Units of eps·√n. The worst seen in any build is 0.9, in float64, where half is the reference's.
+K = 2
+
+HIDDEN = [row.name for row in activations.ACTIVATIONS.values() if not row.output_only]
+LOSSES_AND_OUTPUTS = [
+    (form, output)
+    for name, loss in losses.LOSSES.items()
+    for form in (name, f"{name}_of_labels")
+    if form in kernels.float64.LOSSES
+    for output in loss.outputs
+]
+SETTINGS = {name: [0.9] for name in kernels.float64.OPTIMIZERS} | {
+    "sgd": [0.0],
+    "adam": [0.9, 0.999, 1e-3],
+    "adam_eps_before": [0.9, 0.999, 1e-3],
+}
+# Elements: the parameters one task of an update takes.
+UPDATE_BLOCK = 16384
+# Columns: wider right-hand sides are packed, if there are at least so many rows.
+WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK = 512, 32
+
+
+def edge(size):
+    return [size - 1, size, size + 1]
+
+
+def widths(build):
+    """Widths on both sides of everything that a row is cut into."""
+    mr, nr, vw = build.TILE
+    found = {1, *edge(mr), *edge(vw), *edge(nr), 2 * nr + 3}
+    return sorted(found - {0})
+
+
+def k_block(build):
+    return 32768 // (build.TILE[1] * np.dtype(build.DTYPE).itemsize)
+
+
+def units(got, wanted, n, dtype):
+    """How far ``got`` is from ``wanted``, in eps·√n of the norm."""
+    assert np.shape(got) == np.shape(wanted)
+    error = norm(np.asarray(got, np.float64) - wanted)
+    return error and error / (np.finfo(dtype).eps * math.sqrt(n) * norm(wanted))
+
+
+def norm(array):
+    """Without the matrix product in NumPy's own, whose threads cost more than they are worth."""
+    return math.sqrt(np.square(array).sum())
+
+
+class Guarded:
+    """An array between two margins that nobody may write to."""
+
+    MARGIN, MARK = 64, 123.0
+
+    def __init__(self, shape, dtype, fill=np.nan):
+        n = math.prod(shape)
+        self.memory = np.full(n + 2 * self.MARGIN, self.MARK, dtype)
+        self.array = self.memory[self.MARGIN : self.MARGIN + n].reshape(shape)
+        self.array[...] = fill
+
+    @property
+    def is_intact(self):
+        n = self.MARGIN
+        return bool((self.memory[:n] == self.MARK).all() and (self.memory[-n:] == self.MARK).all())
+
+
+class Net:
+    """A plan, everything it points at, and the reference's layers."""
+
+    def __init__(self, dtype, sizes, names, params, *, loss="mse", optimizer="sgd", **options):
+        self.dtype, self.build = np.dtype(dtype), kernels.of(np.dtype(dtype))
+        self.sizes, self.names, self.loss = sizes, names, loss
+        table, at = [], 0
+        for n_in, n_out, name in zip(sizes[:-1], sizes[1:], names, strict=True):
+            code = self.build.ACTIVATIONS[name]
+            table.append((n_in, n_out, at, at + n_in * n_out, code))
+            at += (n_in + 1) * n_out
+        self.guards = {
+            "params": Guarded((at,), dtype, params),
+            "grads": Guarded((at,), dtype),
+            "state": Guarded((2, at), dtype, 0),
+        }
+        self.params, self.grads, self.state = (g.array for g in self.guards.values())
+        self.options = {"mean": True, "l2": 0.0} | options
+        self.plan = self.build.Plan(
+            read_only(np.array(table, np.int64)),
+            self.params,
+            grads=self.grads,
+            loss=self.build.LOSSES[loss],
+            optimizer=self.build.OPTIMIZERS[optimizer],
+            settings=read_only(np.array(SETTINGS[optimizer])),
+            state=self.state,
+            **self.options,
+        )
+
+    def output(self, rows):
+        """Where ``rows`` rows of outputs go."""
+        self.guards["out"] = Guarded((rows, self.sizes[-1]), self.dtype)
+        return self.guards["out"].array
+
+    def layers(self):
+        return reference.unpack(self.params, self.sizes, self.names)
+
+    def assert_intact(self):
+        for name, guard in self.guards.items():
+            assert guard.is_intact, f"written beside {name}"
+
+    def tensors(self, flat):
+        """Each layer's w and b in a flat vector."""
+        at = 0
+        for n_in, n_out in itertools.pairwise(self.sizes):
+            for length in (n_in * n_out, n_out):
+                yield flat[at : at + length]
+                at += length
+
+
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+def problem(dtype, sizes, names, rows, *, seed=0, flips=0.0):
+    """Parameters, inputs and targets, of both signs, in whose sums no terms cancel.
+
+    A sum that cancels has no relative accuracy in any arithmetic. So input i has the sign s[i] in
+    every row, weights the sign s[i]·u[j], and targets lie beyond the outputs, with the other sign:
+    then the terms of every sum, forward and backward, are alike, if the activation is odd.
+    ``flips`` turns that share of the inputs round. No score lies close to relu's kink.
+    """
+    for attempt in itertools.count():
+        rng = np.random.default_rng([seed, attempt])
+        signs = [rng.choice([-1.0, 1.0], n) for n in sizes]
+        params = []
+        for below, above in itertools.pairwise(signs):
+            w = rng.uniform(0.5, 1.5, (len(below), len(above))) / (4 * len(below))
+            b = rng.uniform(0.5, 1.5, len(above)) / 8
+            params += [(below[:, None] * w * above).ravel(), above * b]
+        params = np.concatenate(params).astype(dtype)
+        x = (signs[0] * rng.uniform(0.5, 1.5, (rows, sizes[0]))).astype(dtype)
+        x[rng.random(x.shape) < flips] *= -1
+        t = (-signs[-1] * rng.uniform(4, 6, (rows, sizes[-1]))).astype(dtype)
+        z, _ = reference.forward(reference.unpack(params, sizes, names), x)
+        kinked = [scores for scores, name in zip(z, names, strict=True) if name == "relu"]
+        least = np.finfo(dtype).eps * math.sqrt(max(sizes))
+        if all((np.abs(s) > least).all() for s in kinked):
+            return params, read_only(x), read_only(t)
+
+
+def targets_for(loss, output, t, rng):
+    """Targets of the kind the loss compares with, and far from the outputs."""
+    if loss == "cross_entropy_of_labels":
+        return read_only(rng.integers(0, t.shape[1], (len(t), 1)))
+    if loss == "cross_entropy":
+        return read_only(rng.dirichlet(np.ones(t.shape[1]), len(t)).astype(t.dtype))
+    if loss == "binary_cross_entropy":
+        return read_only(rng.uniform(0, 0.3, t.shape).astype(t.dtype))
+    if output == "softmax":
+        return read_only(rng.normal(0, 5, t.shape).astype(t.dtype))
+    return t
+
+
+def check_pass(net, x, t, row_weights=None, n_threads=1):
+    """Forward, loss and backward against the reference, and what they may and may not write."""
+    source = net.build.Source
+    rows, sizes = len(x), net.sizes
+    before = net.params.copy()
+    weights = None if row_weights is None else source(row_weights[:, None])
+    layers = net.layers()
+    options = {"row_weights": row_weights, **net.options}
+
+    out = net.output(rows)
+    assert net.plan.forward(source(x), out, n_threads) == -1
+    value, bad = net.plan.compute_loss(source(t), weights)
+    assert bad == -1
+    net.grads[:] = np.nan
+    net.plan.backward(n_threads)
+    net.assert_intact()
+    np.testing.assert_array_equal(net.params, before)
+
+    z, a = reference.forward(layers, x)
+    n_forward = sum(sizes[:-1])
+    assert units(out, a[-1], n_forward, net.dtype) <= K
+    wanted = reference.objective(layers, x, t, net.loss, **options)
+    assert isinstance(value, float)
+    assert units(value, wanted, n_forward + sizes[-1] + rows, net.dtype) <= K
+    gradient, dz = reference.backward(layers, x, t, net.loss, **options)
+    n_backward = n_forward + sum(sizes[2:]) + rows
+    for got, right in zip(net.tensors(net.grads), net.tensors(gradient), strict=True):
+        assert units(got, right, n_backward, net.dtype) <= K
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+        for what, right in (("x", a[i]), ("z", z[i]), ("a", a[i + 1]), ("dz", dz[i])):
+            kept = np.full((rows, n_in if what == "x" else n_out), np.nan, net.dtype)
+            net.plan.read(what, i, kept)
+            assert units(kept, right, n_backward, net.dtype) <= K, f"{what} of layer {i}"
+
+
+def check_scores(net, x, t, row_weights=None, n_threads=1):
+    """The same outputs and the same loss from ``predict`` and ``evaluate``."""
+    source = net.build.Source
+    _, a = reference.forward(net.layers(), x)
+    n = sum(net.sizes[:-1])
+    out = net.output(len(x))
+    assert net.plan.predict(source(x), out, n_threads) == -1
+    net.assert_intact()
+    assert units(out, a[-1], n, net.dtype) <= K
+    predicted, out[:] = out.copy(), np.nan
+    weights = None if row_weights is None else source(row_weights[:, None])
+    code = net.build.LOSSES[net.loss]
+    for mean in (True, False):
+        value, bad = net.plan.evaluate(source(x), source(t), weights, out, code, mean, n_threads)
+        assert bad == -1
+        np.testing.assert_array_equal(out, predicted)
+        wanted = reference.objective(
+            net.layers(), x, t, net.loss, row_weights=row_weights, mean=mean
+        )
+        assert units(value, wanted, n + net.sizes[-1] + len(x), net.dtype) <= K
+    net.assert_intact()
+
+
+# ---- products: shapes
+
+EDGES_OF_ROWS = {
+    "one": lambda tile, chunk: 1,
+    "tile-1": lambda tile, chunk: tile - 1,
+    "tile": lambda tile, chunk: tile,
+    "tile+1": lambda tile, chunk: tile + 1,
+    "2tile+1": lambda tile, chunk: 2 * tile + 1,
+    "chunk-1": lambda tile, chunk: chunk - 1,
+    "chunk": lambda tile, chunk: chunk,
+    "chunk+1": lambda tile, chunk: chunk + 1,
+    "2chunk+5": lambda tile, chunk: 2 * chunk + 5,
+}
+
+
+def chunk_rows(dtype, sizes):
+    """Rows of a chunk of a network of these sizes, from the plan itself."""
+    n_params = sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
+    names = ["identity"] * (len(sizes) - 1)
+    return Net(dtype, sizes, names, np.zeros(n_params)).plan.chunk_rows
+
+
+def check_shape(dtype, sizes, rows, *, n_threads=1):
+    """A tanh network of these sizes; ``rows`` is a number or one of ``EDGES_OF_ROWS``."""
+    names = [*["tanh"] * (len(sizes) - 2), "identity"]
+    if rows in EDGES_OF_ROWS:
+        rows = EDGES_OF_ROWS[rows](kernels.of(dtype).TILE[0], chunk_rows(dtype, sizes))
+    params, x, t = problem(dtype, sizes, names, rows)
+    net = Net(dtype, sizes, names, params)
+    check_pass(net, x, t, n_threads=n_threads)
+    check_scores(net, x, t, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("rows", EDGES_OF_ROWS)
+def test_products_at_the_edges_of_tiles(dtype, rows):
+    """Every pair of widths, as (n_in, n_out) and as (n_out, n_in) of the layer above."""
+    around = widths(kernels.of(dtype))
+    for wide, narrow in itertools.product(around, around):
+        check_shape(dtype, [wide, narrow, wide], rows)
+
+
+@pytest.mark.parametrize("rows", ["tile+1", "chunk+1"])
+def test_products_at_the_edges_of_k_blocks(dtype, rows):
+    """Long sums forward (over n_in) and backward (over n_out)."""
+    build = kernels.of(dtype)
+    _, nr, vw = build.TILE
+    block = k_block(build)
+    for k in (*edge(block), *edge(2 * block)):
+        check_shape(dtype, [k, nr + 1, 2], rows)
+        check_shape(dtype, [2, vw + 1, k], rows)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_wide_layers_in_place_and_in_panels(dtype, n_threads):
+    _, nr, vw = kernels.of(dtype).TILE
+    for width, rows in itertools.product(
+        [WIDEST_IN_PLACE, WIDEST_IN_PLACE + 1, WIDEST_IN_PLACE + nr + vw + 1, 2 * WIDEST_IN_PLACE],
+        [1, *edge(FEWEST_ROWS_TO_PACK)],
+    ):
+        check_shape(dtype, [3, width, 5], rows, n_threads=n_threads)
+        check_shape(dtype, [vw + 1, width], rows, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("sizes", [[70, 90, 80], [301, 260, 10], [1000, 1, 1000]])
+@pytest.mark.parametrize("rows", ["chunk-1", "2chunk+5"])
+def test_products_shared_by_threads(dtype, sizes, rows):
+    """Large enough for every product, and for the transposition, to be cut into tasks."""
+    check_shape(dtype, sizes, rows, n_threads=2)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(st.data())
+def test_products_of_any_shape(data):
+    """Shapes nobody thought of."""
+    dtype = np.dtype(data.draw(st.sampled_from(["float32", "float64"])))
+    width = st.integers(1, 2 * kernels.of(dtype).TILE[1] + 5)
+    sizes = data.draw(st.lists(width, min_size=2, max_size=5))
+    rows = data.draw(st.integers(1, 300))
+    n_threads = data.draw(st.integers(1, 3))
+    check_shape(dtype, sizes, rows, n_threads=n_threads)
+
+
+# ---- activations and losses
+
+
+@pytest.mark.parametrize(("loss", "output"), LOSSES_AND_OUTPUTS)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_activations_and_losses(dtype, loss, output, hidden, rng):
+    """All that an objective can be made of: weights of rows, both reductions, the penalty."""
+    _, nr, vw = kernels.of(dtype).TILE
+    sizes, names = [vw + 1, nr + 3, nr - 1, 5], [hidden, hidden, output]
+    rows = 2 * chunk_rows(dtype, sizes) + 5
+    params, x, t = problem(dtype, sizes, names, rows, flips=0.3)
+    t = targets_for(loss, output, t, rng)
+    weights = rng.uniform(0, 3, len(x)).astype(dtype)
+    weights[::7] = 0
+    for mean, l2, row_weights in itertools.product([True, False], [0, 0.125], [None, weights]):
+        net = Net(dtype, sizes, names, params, loss=loss, mean=mean, l2=l2)
+        check_pass(net, x, t, row_weights)
+        check_scores(net, x, t, row_weights)
+
+
+def test_an_activation_for_each_layer(dtype):
+    sizes, names = [7, 9, 5, 11, 3], ["relu", "identity", "sigmoid", "tanh"]
+    params, x, t = problem(dtype, sizes, names, 300, flips=0.3)
+    check_pass(Net(dtype, sizes, names, params), x, t)
+
+
+def test_weights_of_rows_are_repetitions(dtype, rng):
+    """A row of weight 2 counts as two rows, one of weight 0 as none."""
+    sizes, names = [3, 4, 2], ["tanh", "identity"]
+    params, x, t = problem(dtype, sizes, names, 5)
+    times = np.array([2, 0, 1, 3, 1])
+    net = Net(dtype, sizes, names, params)
+    check_pass(net, x, t, times.astype(dtype))
+    gradient = net.grads.copy()
+    check_pass(net, x.repeat(times, axis=0), t.repeat(times, axis=0))
+    assert units(net.grads, gradient, 10, dtype) <= K
+
+
+def test_rows_without_weight_have_no_loss(dtype):
+    """The mean over no weight at all is 0, not 0 / 0: such a minibatch may turn up in any epoch."""
+    params, x, t = problem(dtype, [3, 2], ["identity"], 4)
+    net = Net(dtype, [3, 2], ["identity"], params)
+    net.plan.forward(net.build.Source(x), net.output(4))
+    value, _ = net.plan.compute_loss(net.build.Source(t), net.build.Source(np.zeros((4, 1))))
+    net.plan.backward()
+    assert value == 0
+    assert not net.grads.any()
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4])
+def test_entropies_are_finite_for_any_score(dtype, scale):
+    """Scores far beyond the range of exp, passed through an identity matrix."""
+    scores = scale * np.array([[1, -1, 0], [-1, -1, 1], [0, 0, 0], [1, 1, 1]], dtype)
+    labels = np.array([[1], [2], [0], [0]])
+    t = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0], [0.5, 0.25, 0.25]], dtype)
+    params = np.concatenate([np.eye(3).ravel(), np.zeros(3)]).astype(dtype)
+    for loss, target in (
+        ("cross_entropy", t),
+        ("cross_entropy_of_labels", labels),
+        ("binary_cross_entropy", t),
+    ):
+        output = "sigmoid" if loss == "binary_cross_entropy" else "softmax"
+        net = Net(dtype, [3, 3], [output], params, loss=loss)
+        check_pass(net, scores, target)
+        check_scores(net, scores, target)
+        assert np.isfinite(net.grads).all()
+
+
+# ---- steps
+
+
+def update_by(net, optimizer, lr, step, n_threads):
+    """A step of the net's, from the gradient that stands in ``grads``; and what it should give."""
+    p, g = net.params.astype(np.float64), net.grads.astype(np.float64)
+    own = SETTINGS[optimizer] if optimizer != "sgd" else []
+    wanted = reference.OPTIMIZERS[optimizer](p, g, net.state.astype(np.float64), lr, step, *own)
+    grads = net.grads.copy()
+    net.plan.step(lr, step, n_threads)
+    np.testing.assert_array_equal(net.grads, grads)
+    net.assert_intact()
+    return wanted
+
+
+@pytest.mark.parametrize("optimizer", sorted(kernels.float64.OPTIMIZERS))
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_one_step(dtype, optimizer, n_threads, rng):
+    """Numbers of like size everywhere, so that no part of the formula hides behind another."""
+    for n, step in itertools.product([2, *edge(UPDATE_BLOCK), 2 * UPDATE_BLOCK + 5], [1, 2, 1000]):
+        net = Net(dtype, [n - 1, 1], ["identity"], rng.normal(0, 1, n), optimizer=optimizer)
+        net.grads[:] = rng.normal(0, 1, n)
+        net.state[:] = rng.uniform(0.1, 1, (2, n))
+        before = net.state.copy()
+        params, state = update_by(net, optimizer, 0.5, step, n_threads)
+        assert units(net.params, params, 1, dtype) <= K
+        for i in range(2):
+            if i < len(state):
+                assert units(net.state[i], state[i], 1, dtype) <= K
+            else:
+                np.testing.assert_array_equal(net.state[i], before[i])
+
+
+@pytest.mark.parametrize("optimizer", sorted(kernels.float64.OPTIMIZERS))
+def test_run_is_the_reference_s_loop(dtype, optimizer):
+    """Three epochs of minibatches in order, the last of each smaller, all in compiled code."""
+    sizes, names, rows, lr = [5, 7, 2], ["tanh", "identity"], 23, 0.01
+    params, x, t = problem(dtype, sizes, names, rows)
+    weights = np.random.default_rng(1).uniform(0.5, 2, (rows, 1)).astype(dtype)
+    net = Net(dtype, sizes, names, params, optimizer=optimizer, l2=0.01)
+    position, running = np.zeros(4, np.int64), np.array([0, np.inf])
+    source, snapshot = net.build.Source, Guarded(params.shape, dtype)
+    net.plan.begin(
+        source(x), source(t), source(weights), order=None, position=position, running=running,
+        snapshot=snapshot.array, seed=0, shuffle=False, batch_size=6, lr=lr, target_loss=-math.inf,
+        tol=0, patience=0, n_threads=1,
+    )  # fmt: skip
+    found = np.full(3, np.nan)
+    assert net.plan.run(found, 0, 3, False, 60) == net.build.STATUS["epochs"]
+    net.assert_intact()
+    assert snapshot.is_intact
+    np.testing.assert_array_equal(snapshot.array, net.params)
+    assert position[:3].tolist() == [3, 0, 12]
+
+    p, state, step = params.astype(np.float64), np.zeros((2, len(params))), 0
+    for epoch in range(3):
+        total = 0
+        for start in range(0, rows, 6):
+            cut = slice(start, start + 6)
+            layers = reference.unpack(p, sizes, names)
+            options = {"row_weights": weights[cut, 0], "l2": 0.01}
+            total += len(x[cut]) * reference.objective(layers, x[cut], t[cut], "mse", **options)
+            g, _ = reference.backward(layers, x[cut], t[cut], "mse", **options)
+            step += 1
+            own = SETTINGS[optimizer] if optimizer != "sgd" else []
+            p, state = reference.OPTIMIZERS[optimizer](p, g, state, lr, step, *own)
+        assert units(found[epoch], total / rows, 12, dtype) <= K
+    assert units(net.params, p, rows, dtype) <= K
+
+
+# ---- output arguments, and what is found bad
+
+
+def test_outputs_are_the_arrays_given(dtype):
+    params, x, t = problem(dtype, [3, 4, 2], ["tanh", "identity"], 5)
+    net = Net(dtype, [3, 4, 2], ["tanh", "identity"], params)
+    held = net.params, net.grads, net.state
+    outputs = [net.output(5).copy() for _ in range(3)]
+    source = net.build.Source
+    net.plan.forward(source(x), outputs[0])
+    net.plan.predict(source(x), outputs[1])
+    net.plan.evaluate(source(x), source(t), None, outputs[2], net.build.LOSSES["mse"], True)
+    for out in outputs:
+        np.testing.assert_array_equal(out, outputs[0])
+        assert np.isfinite(out).all()
+    net.plan.compute_loss(source(t), None)
+    net.plan.backward()
+    net.plan.step(0.1, 1)
+    assert (net.params != params).all()
+    for array, guard in zip(held, net.guards.values(), strict=False):
+        assert np.shares_memory(array, guard.memory)
+
+
+def test_a_plan_that_only_predicts_needs_no_more(dtype):
+    params, x, _ = problem(dtype, [3, 4, 2], ["tanh", "identity"], 300)
+    net = Net(dtype, [3, 4, 2], ["tanh", "identity"], params)
+    build = net.build
+    tanh, identity = build.ACTIVATIONS["tanh"], build.ACTIVATIONS["identity"]
+    table = np.array([[3, 4, 0, 12, tanh], [4, 2, 16, 24, identity]], np.int64)
+    plan = build.Plan(table, net.params)
+    assert net.plan.trains
+    assert not plan.trains
+    assert plan.n_params == len(params)
+    out, wanted = net.output(300), np.empty((300, 2), dtype)
+    net.plan.predict(build.Source(x), wanted)
+    plan.predict(build.Source(x), out)
+    np.testing.assert_array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_rows_that_are_not_finite_are_named(dtype, bad, n_threads):
+    """The first of two, in the second chunk and in the third, in inputs and in targets."""
+    params, x, t = problem(dtype, [3, 2], ["identity"], 700)
+    net = Net(dtype, [3, 2], ["identity"], params)
+    source, out = net.build.Source, net.output(700)
+    assert net.plan.chunk_rows < 400 < 2 * net.plan.chunk_rows < 600
+    broken_x, broken_t = x.copy(), t.copy()
+    broken_x[[400, 600], 2] = bad
+    broken_t[[400, 600], 1] = bad
+    code = net.build.LOSSES["mse"]
+    assert net.plan.predict(source(broken_x), out, n_threads) == 400
+    _, row = net.plan.evaluate(source(broken_x), source(t), None, out, code, True, n_threads)
+    assert row == 400
+    assert net.plan.forward(source(broken_x), out, n_threads) == 400
+    assert net.plan.forward(source(x), out, n_threads) == -1
+    value, row = net.plan.compute_loss(source(broken_t), None)
+    assert (math.isnan(value), row) == (True, 400)
+    for inputs, target, status in (
+        (broken_x, t, "bad_input"),
+        (x, broken_t, "bad_target"),
+    ):
+        net.plan.begin(
+            source(inputs), source(target), None, order=None, position=np.zeros(4, np.int64),
+            running=np.array([0, np.inf]), snapshot=np.empty_like(params), seed=0, shuffle=False,
+            batch_size=700, lr=0.1, target_loss=-math.inf, tol=0, patience=0, n_threads=n_threads,
+        )  # fmt: skip
+        assert net.plan.run(np.empty(1), 0, 1, False, 60) == net.build.STATUS[status]
+        assert net.plan.bad_row == 400
+        np.testing.assert_array_equal(net.params, params)
+
+
+# ---- the user's arrays
+
+STORED = [*"?bBhHiIlLqQfd"]
+
+
+def numbers_of(kind, shape, rng):
+    """Numbers all over the type's range, the ends of it included."""
+    kind = np.dtype(kind)
+    if kind.kind == "f":
+        return rng.normal(0, 1e3, shape).astype(kind)
+    if kind.kind == "b":
+        return rng.integers(0, 2, shape).astype(kind)
+    info = np.iinfo(kind)
+    found = rng.integers(info.min, info.max, shape, kind, endpoint=True)
+    found.flat[:2] = info.min, info.max
+    return found
+
+
+def layouts(array):
+    """The same type in every kind of strides, and the name of each."""
+    wide = np.repeat(np.repeat(array, 3, axis=0), 2, axis=1)
+    fields = np.zeros(array.shape, np.dtype([("a", array.dtype), ("b", array.dtype)]))
+    fields["b"] = array
+    return {
+        "C": array,
+        "Fortran": np.asfortranarray(array),
+        "columns": array[:, 1:-1],
+        "every other": wide[::3, ::2],
+        "rows backwards": array[::-1],
+        "columns backwards": array[:, ::-1],
+        "both backwards": array[::-2, ::-3],
+        "one row for all": np.broadcast_to(array[1], array.shape),
+        "one column for all": np.broadcast_to(array[:, 1:2], array.shape),
+        "transposed": array.T,
+        "field": fields["b"],
+    }
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_every_type_and_layout_is_read(dtype, kind, rng):
+    build = kernels.of(dtype)
+    for name, array in layouts(numbers_of(kind, (20, 17), rng)).items():
+        untouched = array.copy()
+        array.flags.writeable = False
+        source = build.Source(array)
+        assert (source.n_rows, source.n_cols) == array.shape
+        assert source.first_bad_row() == -1
+        order = read_only(rng.integers(0, len(array), 2 * len(array)))
+        out = Guarded((len(order), array.shape[1]), dtype)
+        assert build.gather(source, order, out.array) == -1
+        np.testing.assert_array_equal(out.array, untouched.astype(dtype)[order], err_msg=name)
+        assert out.is_intact
+        np.testing.assert_array_equal(array, untouched, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", STORED)
+def test_every_type_trains_alike(dtype, kind):
+    """The same numbers in another type give the same bits, as inputs, targets and weights."""
+    values = np.random.default_rng(3).integers(0, 2, (40, 6))
+    found = []
+    for stored in (values.astype(kind), values.astype(dtype)):
+        params, _, _ = problem(dtype, [4, 3, 1], ["tanh", "identity"], 1)
+        net = Net(dtype, [4, 3, 1], ["tanh", "identity"], params)
+        source = net.build.Source
+        x, t, weights = source(stored[:, :4]), source(stored[:, 4:5]), source(stored[:, 5:])
+        net.plan.forward(x, net.output(40))
+        value, _ = net.plan.compute_loss(t, weights)
+        net.plan.backward()
+        found.append([value, *net.grads.tolist()])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["f", "d"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_first_bad_row(dtype, kind, bad):
+    build = kernels.of(dtype)
+    for column in range(9):
+        array = np.ones((6, 9), kind)
+        array[[2, 4], column] = bad
+        for laid_out in (array, np.asfortranarray(array)):
+            source = build.Source(laid_out)
+            assert source.first_bad_row() == 2
+            out = np.empty((3, 9), dtype)
+            # The number is the row's in the array, not its place in the order.
+            assert build.gather(source, np.array([0, 4, 2]), out) == 4
+
+
+def test_numbers_too_large_for_float32_are_bad_rows():
+    largest = float(np.finfo(np.float32).max)
+    # Half a unit in the last place further on, rounding goes to infinity.
+    beyond = largest + 0.5 * 2.0**104
+    for good in (largest, np.nextafter(beyond, 0)):
+        for sign in (1, -1):
+            array = np.full((1, 1), sign * good)
+            assert kernels.float32.Source(array).first_bad_row() == -1
+            out = np.empty((1, 1), np.float32)
+            assert kernels.float32.gather(kernels.float32.Source(array), np.array([0]), out) == -1
+            assert out == sign * largest
+    for bad in (beyond, 1e39, 1e308, -beyond, -1e39):
+        array = np.array([[0.0], [1.0], [bad]])
+        assert kernels.float32.Source(array).first_bad_row() == 2
+        assert kernels.float64.Source(array).first_bad_row() == -1
+
+
+def test_a_source_holds_its_array(dtype):
+    array = np.arange(12, dtype=dtype).reshape(4, 3)
+    alive = weakref.ref(array)
+    source = kernels.of(dtype).Source(array)
+    del array
+    out = np.empty((1, 3), dtype)
+    kernels.of(dtype).gather(source, np.array([3]), out)
+    np.testing.assert_array_equal(out, [[9, 10, 11]])
+    assert alive() is not None
+    del source
+    assert alive() is None
+
+
+@pytest.mark.parametrize("kind", ["e", "g", "F", "D", "S3", "U3", "O", ">f4", ">i8"])
+def test_other_types_are_refused(dtype, kind):
+    with pytest.raises(TypeError, match="cannot read elements of format"):
+        kernels.of(dtype).Source(np.zeros((2, 2), kind))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2)])
+def test_other_dimensions_are_refused(dtype, shape):
+    with pytest.raises(ValueError, match=f"{len(shape)} dimensions"):
+        kernels.of(dtype).Source(np.zeros(shape))
