@@ -89,7 +89,7 @@ def train_xor(sizes: list[int]) -> Run:
     X, y = fm.datasets.xor()
     mlp = fm.MLP(sizes, activation="tanh", output="sigmoid", seed=0)
     history = mlp.fit(X, y, optimizer=fm.Adam(lr=0.02), epochs=2000, batch_size=4, seed=0)
-    accuracy = mlp.evaluate(X, y)["accuracy"]
+    accuracy = mlp.evaluate(X, y, metrics=["accuracy"])["accuracy"]
     return Run(mlp, list(history["loss"]), history.stop_reason, accuracy, None, [])
 
 

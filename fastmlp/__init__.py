@@ -2,12 +2,13 @@
 
 A map of the package; imports only point down::
 
-    sklearn-like doors   progress, benchmarks, cli      other packages; imported when asked for
-    training             training, callbacks, trace     epochs, minibatches, stopping, listening
-    network              network, serialization         layers, parameters, prediction, files
-    tables               activations, losses, optimizers, initializers, metrics
-    data                 arrays, datasets, threads      user arrays in, rows out; how many threads
-    kernels/             compiled: arrays in, arrays out; knows nothing of the rooms above
+    doors       progress, benchmarks, cli           other packages; imported when asked for
+    training    training, callbacks, trace          epochs, minibatches, stopping, listening
+    network     network, serialization              layers, parameters, prediction, files
+    data        arrays, datasets                    user arrays in, rows out
+    tables      activations, losses, optimizers,    small declarations; how many threads
+                initializers, metrics, threads
+    kernels/    compiled: arrays in, arrays out; knows nothing of the rooms above
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .training import History, Trainer
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .progress import ProgressBar
+    from .progress import ProgressBar as ProgressBar
     from .serialization import load
 
 __all__ = [
@@ -40,7 +41,6 @@ __all__ = [
     "History",
     "MeanSquaredError",
     "Progress",
-    "ProgressBar",
     "Trainer",
     "__version__",
     "datasets",
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 # Names whose modules import other packages: fetched on first use, so that `import fastmlp` needs
-# NumPy alone.
+# NumPy alone. Those of extras are not in __all__, so that a star import needs no extra.
 _LAZY = {"ProgressBar": "progress", "load": "serialization"}
 
 

@@ -113,7 +113,7 @@ class MLP:
         activation, output
             As for `MLP`.
         dtype : {"float32", "float64"}, optional
-            Default: float32 if every array given is float32, else float64.
+            Default: float32 if every array given is float32 or float16, else float64.
 
         Returns
         -------
@@ -131,8 +131,14 @@ class MLP:
         >>> float(mlp.predict([[10.0, 100.0]])[0, 0])
         321.0
         """
-        Ws = [arrays.Rows(w, f"weights[{i}]").array for i, w in enumerate(weights)]
-        bs = [np.asarray(b) for b in biases]
+        Ws = [
+            arrays.Rows(w, f"weights[{i}]").array
+            for i, w in enumerate(_each("weights", weights, "arrays"))
+        ]
+        bs = [
+            arrays.as_numbers(b, f"biases[{i}]")
+            for i, b in enumerate(_each("biases", biases, "arrays"))
+        ]
         if not Ws or len(Ws) != len(bs):
             raise ValueError(
                 f"biases: got {len(bs)} for {len(Ws)} weights, expected one bias vector for each "
@@ -170,14 +176,25 @@ class MLP:
         """Check and set all that does not depend on the values of the parameters."""
         self.sizes = _checked_sizes(sizes)
         self.activations = _checked_activations(activation, output, len(self.sizes) - 2)
+        if self.activations[-1] == "softmax" and self.sizes[-1] == 1:
+            raise ValueError(
+                "output: got 'softmax' for one output, where it is always 1, expected two outputs; "
+                "or use output='sigmoid'"
+            )
         self.dtype = _checked_dtype(dtype)
         self.buffers: dict[str, NDArray[Any]] = {}
-        shapes = list(pairwise(self.sizes))
-        self._bind(np.zeros(sum(n_in * n_out + n_out for n_in, n_out in shapes), self.dtype))
+        n_params = sum(n_in * n_out + n_out for n_in, n_out in pairwise(self.sizes))
+        try:
+            self._bind(np.zeros(n_params, self.dtype))
+        except (MemoryError, ValueError):
+            raise MemoryError(
+                f"sizes: got {list(self.sizes)}, {n_params:,} parameters, expected a network that "
+                f"fits the memory; make layers smaller"
+            ) from None
 
     def _bind(self, params: NDArray[Any]) -> None:
         """Take ``params`` as the network's vector and lay the views over it."""
-        self.params = params
+        self._params = params
         self._table = np.empty((len(self.sizes) - 1, 5), np.int64)
         weights, biases = [], []
         at = 0
@@ -199,7 +216,7 @@ class MLP:
             return [
                 initializers.get(activations.get(name).initializer) for name in self.activations
             ]
-        names = [init] * n_layers if isinstance(init, str) else list(init)
+        names = [init] * n_layers if isinstance(init, str) else _each("init", init, "names")
         if len(names) != n_layers:
             raise ValueError(
                 f"init: got {len(names)} names, expected one, or one for each of the "
@@ -208,6 +225,19 @@ class MLP:
         return [initializers.get(name) for name in names]
 
     # ---- what it is
+
+    @property
+    def params(self) -> NDArray[Any]:
+        """All parameters in one vector; write into it to change them."""
+        return self._params
+
+    @params.setter
+    def params(self, value: NDArray[Any]) -> None:
+        # What `mlp.params *= 2` ends with; another array would be seen by no view and no kernel.
+        if value is not self._params:
+            raise AttributeError(
+                "params: the vector cannot be replaced; write into it, mlp.params[:] = …"
+            )
 
     @property
     def n_params(self) -> int:
@@ -268,6 +298,8 @@ class MLP:
         """
         rows = arrays.inputs(X, self.sizes[0])
         out = arrays.output_buffer(out, (len(rows), self.sizes[-1]), self.dtype)
+        if np.may_share_memory(out, rows.array):
+            rows = rows.take(np.arange(len(rows)))
         source = rows.source(self.dtype)
         with self._locked_plan() as plan:
             bad = plan.predict(source, out, threads.resolve(n_threads))
@@ -280,7 +312,7 @@ class MLP:
         X: Any,
         y: Any,
         *,
-        metrics: Iterable[str | Callable[..., float]] = ("accuracy",),
+        metrics: Iterable[str | Callable[..., float]] | None = None,
         loss: str | losses.Loss | None = None,
         sample_weight: Any = None,
         n_threads: int | None = None,
@@ -292,8 +324,9 @@ class MLP:
         X : array_like, shape (n, n_in)
         y : array_like, shape (n,) or (n, n_out)
             Targets, as for `fit`.
-        metrics : iterable of str or callable, default ("accuracy",)
-            Names of `fastmlp.metrics`, or functions of ``(y, prediction)``.
+        metrics : iterable of str or callable, optional
+            Names of `fastmlp.metrics`, or functions of ``(y, prediction)``. Default: the accuracy
+            with cross-entropy, none with other losses.
         loss : str or Loss, optional
             Default: the usual one for the network's output.
         sample_weight : array_like, shape (n,), optional
@@ -311,6 +344,8 @@ class MLP:
             As `predict` and `fit`.
         """
         found = losses.get(loss, self.output)
+        if metrics is None:
+            metrics = ("accuracy",) if found.targets == "classes" else ()
         return self._evaluate(X, y, found, metrics, sample_weight, n_threads)
 
     def _evaluate(
@@ -323,7 +358,10 @@ class MLP:
         n_threads: int | None,
         names: tuple[str, str] = ("X", "y"),
     ) -> dict[str, float]:
-        chosen = {m if isinstance(m, str) else metrics.get(m).name: metrics.get(m) for m in wanted}
+        chosen = {
+            metric if isinstance(metric, str) else metrics.get(metric).name: metrics.get(metric)
+            for metric in metrics.each(wanted)
+        }
         rows = arrays.inputs(X, self.sizes[0], names[0])
         targets = arrays.targets(y, loss, self.sizes[-1], len(rows), names[1])
         targets.check_finite(self.dtype)
@@ -483,6 +521,13 @@ def loss_code(loss: losses.Loss, targets: arrays.Rows, dtype: np.dtype[Any]) -> 
     return code
 
 
+def _each(argument: str, values: Any, what: str) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{argument}: got {values!r}, expected a sequence of {what}") from None
+
+
 def _checked_sizes(sizes: Any) -> tuple[int, ...]:
     try:
         found = tuple(sizes)
@@ -503,10 +548,12 @@ def _checked_sizes(sizes: Any) -> tuple[int, ...]:
 def _checked_activations(
     activation: str | Sequence[str], output: str, n_hidden: int
 ) -> tuple[str, ...]:
-    names = [activation] * n_hidden if isinstance(activation, str) else list(activation)
     if isinstance(activation, str):
         activations.get(activation)
-    elif len(names) != n_hidden:
+        names = [activation] * n_hidden
+    else:
+        names = _each("activation", activation, "names")
+    if len(names) != n_hidden:
         raise ValueError(
             f"activation: got {len(names)} names, expected one, or one for each of the "
             f"{n_hidden} hidden layers"
@@ -523,7 +570,7 @@ def _checked_activations(
 
 def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
-        found = np.dtype(dtype)
+        found = None if dtype is None else np.dtype(dtype)
     except TypeError:
         found = None
     if found not in (np.float32, np.float64):

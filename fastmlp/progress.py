@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tqdm.auto import tqdm
-
 from .callbacks import Callback
+
+try:
+    from tqdm.auto import tqdm
+except ImportError as error:
+    raise ImportError(
+        f"ProgressBar needs tqdm ({error}): pip install 'fastmlp[progress]'"
+    ) from error
 
 if TYPE_CHECKING:
     from .training import Trainer

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -76,6 +75,8 @@ def load(path: str | PathLike[str]) -> network.MLP:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: this is a folder, expected a model file")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: this is not a regular file, expected a model file")
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
     try:
@@ -105,7 +106,7 @@ def _read(path: Path, file: Any) -> network.MLP:
         len(sizes) < 2
         or not all(type(size) is int and 1 <= size < 2**48 for size in sizes)
         or len(names) != len(sizes) - 1
-        or any(name not in activations.ACTIVATIONS for name in names)
+        or not all(type(name) is str and name in activations.ACTIVATIONS for name in names)
     ):
         raise ValueError(
             f"{path}: its sizes {sizes} and activations {names} do not describe a network; "
@@ -127,13 +128,16 @@ def _read(path: Path, file: Any) -> network.MLP:
     if _checksum(metadata, tensors) != metadata.get("checksum"):
         raise ValueError(f"{path}: the checksum does not match; the file is damaged")
     *hidden, output = names
-    return network.MLP.from_weights(
-        [tensors[f"layers.{i}.w"] for i in range(len(names))],
-        [tensors[f"layers.{i}.b"] for i in range(len(names))],
-        activation=hidden,
-        output=output,
-        dtype=_DTYPES[types.pop()],
-    )
+    try:
+        return network.MLP.from_weights(
+            [tensors[f"layers.{i}.w"] for i in range(len(names))],
+            [tensors[f"layers.{i}.b"] for i in range(len(names))],
+            activation=hidden,
+            output=output,
+            dtype=_DTYPES[types.pop()],
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: not a network that can be ({error})") from None
 
 
 def _tensors(mlp: network.MLP) -> dict[str, NDArray[Any]]:
@@ -148,7 +152,7 @@ def _tensors(mlp: network.MLP) -> dict[str, NDArray[Any]]:
 def _structure(path: Path, metadata: dict[str, str], name: str) -> list[Any]:
     try:
         found = json.loads(metadata[name])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         found = None
     if not isinstance(found, list):
         raise ValueError(f"{path}: its metadata has no list {name!r}; the file is damaged")
@@ -171,13 +175,17 @@ def write_whole(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path`` wholly or not at all."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; create it first")
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # A link stays a link: what it points to is replaced.
+    path = Path(os.path.realpath(path))
+    temporary = path.parent / f".fastmlp-{os.getpid()}-{os.urandom(6).hex()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if path.exists():
+                os.chmod(temporary, path.stat().st_mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode_of_new_files() if not path.exists() else path.stat().st_mode)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -188,10 +196,3 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _mode_of_new_files() -> int:
-    """Return the permissions a plain ``open`` would give: a temporary file is private."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask

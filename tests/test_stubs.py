@@ -17,9 +17,7 @@ def functions(class_name):
 
 
 def attributes(class_name):
-    return [
-        node.target.id for node in CLASSES[class_name].body if isinstance(node, ast.AnnAssign)
-    ]
+    return [node.target.id for node in CLASSES[class_name].body if isinstance(node, ast.AnnAssign)]
 
 
 def parameters(function):

@@ -1,0 +1,406 @@
+"""Losses and optimizers: their formulas row by row, extreme scores, and their settings."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import fastmlp as fm
+from fastmlp import kernels, losses, optimizers
+
+# Every loss with an output it goes with; the rest of the pairs follow from the table.
+PAIRS = [(name, output) for name, loss in losses.LOSSES.items() for output in loss.outputs]
+N_OUT = 3
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def log_sigmoid(z):
+    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))
+
+
+def softplus(z):
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+OUTPUTS = {
+    "identity": lambda z: z,
+    "sigmoid": lambda z: np.exp(log_sigmoid(z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "softmax": softmax,
+}
+
+
+def cross_entropy(z, a, t):
+    log_sum = np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
+    return (t * (log_sum + z.max(axis=1, keepdims=True) - z)).sum(axis=1)
+
+
+# The loss of each row from scores z, outputs a and targets t.
+FORMULAS = {
+    "mse": lambda z, a, t: ((a - t) ** 2).mean(axis=1),
+    "half_squared_error": lambda z, a, t: 0.5 * ((a - t) ** 2).sum(axis=1),
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": lambda z, a, t: (t * softplus(-z) + (1 - t) * softplus(z)).mean(axis=1),
+}
+
+
+def targets_for(loss, rng, n):
+    if losses.LOSSES[loss].targets == "classes":
+        return rng.dirichlet(np.ones(N_OUT), n)
+    if losses.LOSSES[loss].targets == "fractions":
+        return rng.uniform(size=(n, N_OUT))
+    return rng.normal(size=(n, N_OUT))
+
+
+def scores_network(output, dtype="float64"):
+    """A network whose scores z are its inputs."""
+    return fm.MLP.from_weights([np.eye(N_OUT)], [np.zeros(N_OUT)], output=output, dtype=dtype)
+
+
+# ---- losses
+
+
+@pytest.mark.parametrize(("loss", "output"), PAIRS)
+def test_loss_is_its_formula(loss, output, rng):
+    z, t = rng.normal(size=(11, N_OUT)), targets_for(loss, rng, 11)
+    weight = rng.uniform(size=11)
+    trainer = fm.Trainer(scores_network(output), loss=loss)
+    a = trainer.forward(z)
+    np.testing.assert_allclose(a, OUTPUTS[output](z), rtol=1e-12, atol=1e-14)
+    rows = FORMULAS[loss](z, OUTPUTS[output](z), t)
+    assert trainer.compute_loss(t) == pytest.approx(rows.mean(), rel=1e-12)
+    weighted = np.average(rows, weights=weight)
+    assert trainer.compute_loss(t, weight) == pytest.approx(weighted, rel=1e-12)
+
+    summing = fm.Trainer(scores_network(output), loss=losses.LOSSES[loss](reduction="sum"))
+    summing.forward(z)
+    assert summing.compute_loss(t) == pytest.approx(rows.sum(), rel=1e-12)
+    assert summing.compute_loss(t, weight) == pytest.approx(weight @ rows, rel=1e-12)
+
+
+@pytest.mark.parametrize(("loss", "output"), PAIRS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_gradient_is_the_formulas_central_difference(loss, output, weighted, reduction, rng):
+    n, step = 5, 1e-6
+    z, t = rng.normal(size=(n, N_OUT)), targets_for(loss, rng, n)
+    weight = rng.uniform(0.5, 2, n) if weighted else np.ones(n)
+
+    def objective(z):
+        total = weight @ FORMULAS[loss](z, OUTPUTS[output](z), t)
+        return total / weight.sum() if reduction == "mean" else total
+
+    expected = np.empty_like(z)
+    for at in np.ndindex(z.shape):
+        above, below = z.copy(), z.copy()
+        above[at] += step
+        below[at] -= step
+        expected[at] = (objective(above) - objective(below)) / (2 * step)
+    assert np.abs(expected).max() > 1e-3  # or the comparison would prove nothing
+
+    trainer = fm.Trainer(scores_network(output), loss=losses.LOSSES[loss](reduction=reduction))
+    trainer.forward(z)
+    trainer.compute_loss(t, weight if weighted else None)
+    trainer.backward()
+    np.testing.assert_allclose(trainer.read("dz", 0), expected, rtol=1e-6, atol=1e-8)
+    # The layers below: dw = xT dz and db = the sum of dz.
+    grads = np.concatenate([(z.T @ expected).ravel(), expected.sum(axis=0)])
+    np.testing.assert_allclose(trainer.grads, grads, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_class_numbers_are_one_hot_probabilities(weighted, dtype, rng):
+    X, labels = rng.normal(size=(40, 4)), rng.integers(0, 5, 40)
+    weight = rng.uniform(size=40) if weighted else None
+    found = []
+    for y in (
+        labels,
+        labels[:, None].astype(float),
+        np.eye(5)[labels],
+        np.eye(5, dtype=int)[labels],
+    ):
+        mlp = fm.MLP([4, 6, 5], output="softmax", seed=0, dtype=dtype)
+        trainer = fm.Trainer(mlp, batch_size=16, seed=0)
+        trainer.forward(X)
+        value = trainer.compute_loss(y, weight)
+        trainer.backward()
+        grads = trainer.grads.copy()
+        history = trainer.fit(X, y, epochs=3, sample_weight=weight)
+        found.append((value, grads, history["loss"], mlp.params))
+    tolerance = 1e-13 if dtype == np.float64 else 1e-5
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(theirs, ours, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("score", [100.0, 1e4, -1e4])
+def test_losses_from_scores_are_finite_and_right_for_extreme_scores(score, dtype):
+    z = np.array([[score, 0, 0]])
+    for loss, output in [("cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")]:
+        for row in np.eye(N_OUT):
+            t = row[None, :]
+            trainer = fm.Trainer(scores_network(output, dtype), loss=loss)
+            a = trainer.forward(z)
+            value = trainer.compute_loss(t)
+            trainer.backward()
+            (expected,) = FORMULAS[loss](z, a, t)
+            assert value == pytest.approx(expected, rel=1e-6, abs=1e-30)
+            assert np.isfinite(trainer.grads).all()
+            mean_of = N_OUT if loss == "binary_cross_entropy" else 1
+            error = (OUTPUTS[output](z) - t) / mean_of
+            np.testing.assert_allclose(trainer.read("dz", 0), error, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [
+        ("softmax", "cross_entropy"),
+        ("sigmoid", "binary_cross_entropy"),
+        ("identity", "mse"),
+        ("tanh", "mse"),
+        ("relu", "mse"),
+    ],
+)
+def test_default_loss_follows_the_output(output, loss):
+    assert fm.Trainer(fm.MLP([2, 2], output=output)).loss == losses.LOSSES[loss]()
+
+
+def test_losses_are_compared_by_their_options_and_cannot_be_changed():
+    assert fm.MeanSquaredError() == fm.MeanSquaredError(reduction="mean")
+    assert fm.MeanSquaredError() != fm.MeanSquaredError(reduction="sum")
+    assert fm.MeanSquaredError() != fm.HalfSquaredError()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        fm.MeanSquaredError().reduction = "sum"
+
+
+# ---- penalties
+
+
+def test_l2_is_half_lambda_times_the_squares_of_weights_only(rng):
+    X, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2))
+    mlp = fm.MLP([4, 5, 2], activation="tanh", seed=0, dtype="float64")
+    mlp.biases[0][:] = mlp.biases[1][:] = 3
+    found = []
+    for l2 in (0, 0.7):
+        trainer = fm.Trainer(mlp, l2=l2)
+        trainer.forward(X)
+        found.append(trainer.compute_loss(y))
+        trainer.backward()
+        found.append(trainer.grads)
+    value, grads, penalised_value, penalised_grads = found
+    squares = sum((w**2).sum() for w in mlp.weights)
+    assert penalised_value - value == pytest.approx(0.35 * squares, rel=1e-12)
+    weights_only = mlp.copy()
+    for b in weights_only.biases:
+        b[:] = 0
+    np.testing.assert_allclose(
+        penalised_grads - grads, 0.7 * weights_only.params, rtol=1e-10, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_l2_is_not_divided_by_rows_or_by_weights(reduction, rng):
+    X, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2))
+    mlp = fm.MLP([4, 2], seed=0, dtype="float64")
+    for n, weight in [(9, None), (3, None), (9, np.full(9, 5.0))]:
+        difference = []
+        for l2 in (0, 1):
+            trainer = fm.Trainer(mlp, loss=fm.MeanSquaredError(reduction=reduction), l2=l2)
+            trainer.forward(X[:n])
+            difference.append(trainer.compute_loss(y[:n], weight))
+        penalty = difference[1] - difference[0]
+        assert penalty == pytest.approx(0.5 * (mlp.weights[0] ** 2).sum(), rel=1e-10)
+
+
+# ---- optimizers: in NumPy, as their documentation writes them
+
+
+def sgd(options, p, g, state, t):
+    p -= options.lr * g
+
+
+def momentum_outside(options, p, g, state, t):
+    v = state.setdefault("v", np.zeros_like(p))
+    v[:] = options.momentum * v + g
+    p -= options.lr * (g + options.momentum * v if options.nesterov else v)
+
+
+def momentum_inside(options, p, g, state, t):
+    v = state.setdefault("v", np.zeros_like(p))
+    v[:] = options.momentum * v - options.lr * g
+    p += options.momentum * v - options.lr * g if options.nesterov else v
+
+
+def adam(options, p, g, state, t):
+    m = state.setdefault("m", np.zeros_like(p))
+    v = state.setdefault("v", np.zeros_like(p))
+    m[:] = options.beta1 * m + (1 - options.beta1) * g
+    v[:] = options.beta2 * v + (1 - options.beta2) * g**2
+    right1, right2 = 1 - options.beta1**t, 1 - options.beta2**t
+    if options.eps_before_correction:
+        p -= options.lr * np.sqrt(right2) / right1 * m / (np.sqrt(v) + options.eps)
+    else:
+        p -= options.lr * (m / right1) / (np.sqrt(v / right2) + options.eps)
+
+
+RULES = {
+    "sgd": (fm.SGD(lr=0.1), sgd),
+    "sgd_momentum": (fm.SGD(lr=0.1, momentum=0.9), momentum_outside),
+    "sgd_nesterov": (fm.SGD(lr=0.1, momentum=0.8, nesterov=True), momentum_outside),
+    "sgd_momentum_inside": (
+        fm.SGD(lr=0.1, momentum=0.9, rate_inside_velocity=True),
+        momentum_inside,
+    ),
+    "sgd_nesterov_inside": (
+        fm.SGD(lr=0.1, momentum=0.8, nesterov=True, rate_inside_velocity=True),
+        momentum_inside,
+    ),
+    "adam": (fm.Adam(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3), adam),
+    "adam_eps_before": (
+        fm.Adam(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, eps_before_correction=True),
+        adam,
+    ),
+}
+
+
+def test_every_optimizer_has_its_rule():
+    assert set(RULES) == set(kernels.float64.OPTIMIZERS)
+    assert all(options.kernel == name for name, (options, _) in RULES.items())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_fifty_steps_follow_the_rule(name, rng):
+    options, rule = RULES[name]
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    mlp = fm.MLP([3, 5, 2], activation="tanh", seed=0, dtype="float64")
+    trainer = fm.Trainer(mlp, optimizer=options)
+    p, state = mlp.params.copy(), {}
+    for t in range(1, 51):
+        rows = rng.permutation(20)[:8]
+        trainer.forward(X[rows])
+        trainer.compute_loss(y[rows])
+        trainer.backward()
+        rule(options, p, trainer.grads, state, t)
+        trainer.step()
+        np.testing.assert_allclose(mlp.params, p, rtol=0, atol=1e-13)
+
+
+def test_where_the_rate_stands_matters_only_when_it_changes(rng):
+    """Inside and outside the velocity agree at one rate: the two rules above are one formula."""
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    found = []
+    for inside in (False, True):
+        mlp = fm.MLP([3, 5, 2], seed=0, dtype="float64")
+        options = fm.SGD(lr=0.1, momentum=0.9, nesterov=True, rate_inside_velocity=inside)
+        mlp.fit(X, y, optimizer=options, epochs=20, batch_size=8, seed=0)
+        found.append(mlp.params)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10, atol=1e-13)
+    assert not np.array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_inside_matches_scikit_learn(nesterov, rng):
+    sk = pytest.importorskip(
+        "sklearn.neural_network._stochastic_optimizers", reason="scikit-learn is not installed"
+    )
+    options = fm.SGD(lr=0.1, momentum=0.9, nesterov=nesterov, rate_inside_velocity=True)
+    check_against_scikit_learn(
+        options, lambda p: sk.SGDOptimizer([p], 0.1, momentum=0.9, nesterov=nesterov), rng
+    )
+
+
+def test_adam_with_eps_before_matches_scikit_learn(rng):
+    sk = pytest.importorskip(
+        "sklearn.neural_network._stochastic_optimizers", reason="scikit-learn is not installed"
+    )
+    options = fm.Adam(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, eps_before_correction=True)
+    check_against_scikit_learn(
+        options, lambda p: sk.AdamOptimizer([p], 0.02, beta_1=0.8, beta_2=0.95, epsilon=1e-3), rng
+    )
+
+
+def check_against_scikit_learn(options, make_theirs, rng):
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    mlp = fm.MLP([3, 5, 2], activation="tanh", seed=0, dtype="float64")
+    trainer = fm.Trainer(mlp, optimizer=options)
+    p = mlp.params.copy()
+    theirs = make_theirs(p)
+    for _ in range(50):
+        rows = rng.permutation(20)[:8]
+        trainer.forward(X[rows])
+        trainer.compute_loss(y[rows])
+        trainer.backward()
+        theirs.update_params([p], [trainer.grads])
+        trainer.step()
+    assert np.abs(p - fm.MLP([3, 5, 2], seed=0, dtype="float64").params).max() > 0.1
+    np.testing.assert_allclose(mlp.params, p, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_float32_follows_float64(name, rng):
+    options, _ = RULES[name]
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    found = []
+    for dtype in ("float32", "float64"):
+        mlp = fm.MLP([3, 5, 2], activation="tanh", seed=0, dtype=dtype)
+        mlp.fit(X, y, optimizer=options, epochs=10, batch_size=8, seed=0)
+        found.append(mlp.params)
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-4)
+
+
+# ---- settings
+
+
+def test_names_stand_for_the_defaults():
+    assert set(optimizers.OPTIMIZERS) == {"sgd", "adam"}
+    mlp = fm.MLP([2, 1])
+    assert fm.Trainer(mlp).optimizer == fm.Adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
+    assert fm.Trainer(mlp, optimizer="adam").optimizer == fm.Adam()
+    assert fm.Trainer(mlp, optimizer="sgd").optimizer == fm.SGD(lr=0.01)
+
+
+def test_one_optimizer_object_may_serve_several_trainers(rng):
+    X, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+    shared = fm.Adam(lr=0.01)
+    results = []
+    for options in (shared, shared, fm.Adam(lr=0.01)):
+        mlp = fm.MLP([3, 2], seed=0)
+        mlp.fit(X, y, optimizer=options, epochs=3, seed=0)
+        results.append(mlp.params.tobytes())
+    assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "n_vectors"),
+    [
+        (fm.SGD(), 0),
+        (fm.SGD(momentum=0.5), 1),
+        (fm.SGD(momentum=0.5, nesterov=True), 1),
+        (fm.Adam(), 2),
+    ],
+)
+def test_state_vectors(options, n_vectors):
+    assert options.n_vectors == n_vectors
+
+
+@pytest.mark.parametrize("number", [np.float16(0.5), np.float32(0.5), np.float64(0.5)])
+def test_numpys_numbers_are_numbers(number):
+    """A rate read from an array is a NumPy scalar."""
+    assert fm.SGD(lr=number, momentum=number).lr == 0.5
+    assert fm.Adam(lr=number, beta1=number).beta1 == 0.5
+    assert fm.Trainer(fm.MLP([2, 1]), l2=number).l2 == 0.5
+
+
+@pytest.mark.parametrize("number", [np.int32(2), np.int64(2), np.uint8(2)])
+def test_numpys_whole_numbers_are_whole_numbers(number):
+    mlp = fm.MLP([number, 1], seed=number)
+    assert fm.SGD(lr=number).lr == 2
+    assert mlp.predict([[1, 2]], n_threads=number).shape == (1, 1)
+    trainer = fm.Trainer(mlp, batch_size=number, seed=number, n_threads=number)
+    history = trainer.fit([[1, 2]], [[1]], epochs=number, tol=0, patience=number)
+    assert len(history["loss"]) == 2
