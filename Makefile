@@ -59,7 +59,7 @@ clean:
 	touch $@
 
 .venv/linted: .venv/tested
-	$(BIN)/python -m pip install --quiet ruff mypy build
+	$(BIN)/python -m pip install --quiet ruff==0.17.6 mypy==2.4.1 build
 	touch $@
 
 # The one release of PyTorch that also comes without gigabytes of CUDA where a CPU build is at hand.

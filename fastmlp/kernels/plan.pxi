@@ -294,7 +294,8 @@ cdef class Plan:
         start_workers(n_threads)
         if wanted > self.n_lanes:
             lanes = <Lane*> allocate(wanted * sizeof(Lane))
-            memcpy(lanes, self.lanes, self.n_lanes * sizeof(Lane))
+            if self.n_lanes:
+                memcpy(lanes, self.lanes, self.n_lanes * sizeof(Lane))
             PyMem_RawFree(self.lanes)
             self.lanes = lanes
             self.n_lanes = wanted
