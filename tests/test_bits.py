@@ -111,7 +111,8 @@ def test_sliced_trainings(dtype, shape, optimizer, monkeypatch):
         monkeypatch.setattr(trainer, "_plan_for", lambda code, plan=plan: plan)
         trainer.fit(X, y, epochs=EPOCHS, sample_weight=weights)
         assert_same(trainer, whole)
-        if batch_size != 300:
+        # The few rows of "batches of some chunks" may be over before anyone looks at the clock.
+        if shape is not SHAPES["batches of some chunks"]:
             assert plan.runs > 2 * EPOCHS
 
 

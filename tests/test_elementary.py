@@ -99,7 +99,9 @@ def patterns_of_interest(name):
     # tanh x is made from e**2x.
     step = math.log(2) / (2 if name == "exp" else 4)
     least, infinity = pattern(np.finfo(np.float32).smallest_normal), pattern(np.inf)
-    centres = [0, least, infinity, *(pattern(k * step) for k in range(1, int(high / step)))]
+    # tanh changes its formula at 0.625.
+    centres = [0, least, infinity, pattern(0.625)]
+    centres += [pattern(k * step) for k in range(1, int(high / step))]
     yield np.concatenate([np.arange(max(c - AROUND, 0), c + AROUND) for c in centres])
 
 
@@ -127,8 +129,8 @@ def float64_sample(name):
             [0.0, info.smallest_subnormal, info.smallest_normal, info.max / 2, 1.0],
             # exp: leaves the normal numbers, the subnormal ones; overflows; cut off
             [708.3964185322641, 745.1332191019412, 709.782712893384, 710.0, 746.0],
-            # tanh: 1 from here on; cut off
-            [19.061547465398498, 20.0],
+            # tanh: another formula; 1 from here on; cut off
+            [0.625, 19.061547465398498, 20.0],
             step * np.arange(1, int(reach / step)),
         ]
     )

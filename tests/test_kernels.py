@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fastmlp import activations, kernels, losses
 
-# Units of eps·√n. The worst seen in any build is 0.9, in float64, where half is the reference's.
+# Units of eps·√n. The worst seen in any build is 1.5, in float64, where half is the reference's; of
+# an optimizer's step, where n is 1, 1.4.
 K = 2
 
 HIDDEN = [row.name for row in activations.ACTIVATIONS.values() if not row.output_only]
@@ -35,7 +36,7 @@ SETTINGS = {name: [0.9] for name in kernels.float64.OPTIMIZERS} | {
 # Elements: the parameters one task of an update takes.
 UPDATE_BLOCK = 16384
 # Columns: wider right-hand sides are packed, if there are at least so many rows.
-WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK = 512, 32
+WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK = 128, 32
 
 
 def edge(size):

@@ -36,9 +36,10 @@
 cdef enum:
     # Rows of A that one task takes: a whole number of tiles, few enough to stay in the cache.
     ROW_BLOCK = 8 * MR
-    # Wider right-hand sides are copied into panels: their rows lie a page or more apart, and
-    # fight for the same cache sets. Below, reading them in place costs less than the copy.
-    WIDEST_IN_PLACE = 512
+    # Wider right-hand sides are copied into panels: their rows lie so far apart that every other
+    # one is another page to look up, and they fight for the same cache sets. On a Zen 3 the copy
+    # took 128x512x512 from 54 to 78 GFLOP/s, and a 1024-wide dw from 6.4 to 4.4 ms.
+    WIDEST_IN_PLACE = 128
     # Fewer rows than these do not repay the copy.
     FEWEST_ROWS_TO_PACK = 32
     # Multiplications and additions, or elements, below which waking a thread costs more.
@@ -161,7 +162,8 @@ cdef void product_block(const Product* p, Py_ssize_t first_row, Py_ssize_t last_
         ld_b = padded
     k = 0
     while True:
-        k_end = min(k + K_BLOCK, p.k)
+        # A share that is added to C is summed apart, so it is not cut: a chunk has few rows.
+        k_end = p.k if p.add else min(k + K_BLOCK, p.k)
         mode = FROM_C if k > 0 else ADD_TO_C if p.add else FROM_ZERO
         i = first_row
         while i < last_row:
@@ -205,9 +207,9 @@ cdef void multiply(Product* p, int n_threads) noexcept nogil:
 
 # ---- right-hand sides in panels
 
-cdef void pack_panels(const real* w, Py_ssize_t n_in, Py_ssize_t n_out, bint only_last,
-                      real* panels) noexcept nogil:
-    """W (n_in, n_out) into panels of NR columns, for the forward product.
+cdef void pack_panels(const real* w, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t ld,
+                      bint only_last, real* panels) noexcept nogil:
+    """A matrix (n_in, n_out), rows ``ld`` apart, into panels of NR columns.
 
     ``only_last``: just the last panel, where it is not whole vectors wide; the others are read
     in place.
@@ -228,7 +230,7 @@ cdef void pack_panels(const real* w, Py_ssize_t n_in, Py_ssize_t n_out, bint onl
             if padded > cols:
                 memset(to + cols, 0, (padded - cols) * sizeof(real))
             to += padded
-            source += n_out
+            source += ld
         j += NR
 
 

@@ -73,6 +73,7 @@ cdef struct Lane:
     real** dz
     real* targets
     real* weights
+    real* panels                     # of one chunk's dz, where it is too wide to be read in place
     real* target                     # of one row, and a derivative that nobody reads: evaluation
     real* derivative
 
@@ -254,12 +255,16 @@ cdef class Plan:
     cdef int make_lane(self, Lane* lane, Py_ssize_t rows, bint keep_z) except -1:
         """Room for ``rows`` rows on their way through all layers."""
         cdef int l, n = self.n_layers
+        cdef Py_ssize_t widest = 0
         cdef Py_ssize_t size = rows * self.layers[0].ld_in
         cdef Layer* layer
         cdef real* memory
         free_lane(lane)
         for l in range(n):
             size += rows * self.layers[l].ld_out * (3 if self.trains else 2)
+            if self.trains and self.layers[l].n_out > WIDEST_IN_PLACE:
+                widest = max(widest, whole_vectors(self.layers[l].n_out))
+        size += min(rows, self.chunk_rows) * widest
         size += rows * (self.target_cols + 1) + 2 * self.layers[n - 1].ld_out
         lane.a = <real**> allocate((3 * n + 1) * sizeof(void*))
         lane.z = lane.a + n + 1
@@ -278,6 +283,8 @@ cdef class Plan:
             if self.trains:
                 lane.dz[l] = memory
                 memory += rows * layer.ld_out
+        lane.panels = memory
+        memory += min(rows, self.chunk_rows) * widest
         lane.targets = memory
         lane.weights = memory + rows * self.target_cols
         lane.target = lane.weights + rows
@@ -314,8 +321,8 @@ cdef class Plan:
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.in_place = layer.n_out <= WIDEST_IN_PLACE or rows < FEWEST_ROWS_TO_PACK
-            pack_panels(self.params + layer.w, layer.n_in, layer.n_out, layer.in_place,
-                        layer.panels)
+            pack_panels(self.params + layer.w, layer.n_in, layer.n_out, layer.n_out,
+                        layer.in_place, layer.panels)
             memcpy(layer.bias, self.params + layer.b, layer.n_out * sizeof(real))
 
     cdef void pack_backward(self, int n_threads) noexcept nogil:
@@ -391,8 +398,13 @@ cdef class Plan:
             p.m, p.n, p.k = layer.n_in, layer.n_out, rows
             p.a = lane.a[l] + at * layer.ld_in
             p.a_row, p.a_step = 1, layer.ld_in
-            p.b = lane.dz[l] + at * layer.ld_out
-            p.ld_b = layer.ld_out
+            if layer.n_out > WIDEST_IN_PLACE:
+                p.panels = lane.panels
+                pack_panels(lane.dz[l] + at * layer.ld_out, rows, layer.n_out, layer.ld_out,
+                            False, lane.panels)
+            else:
+                p.b = lane.dz[l] + at * layer.ld_out
+                p.ld_b = layer.ld_out
             p.c = grads + layer.w
             p.ld_c = layer.n_out
             p.add = add
