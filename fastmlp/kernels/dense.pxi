@@ -37,8 +37,8 @@ cdef enum:
     # Rows of A that one task takes: a whole number of tiles, few enough to stay in the cache.
     ROW_BLOCK = 8 * MR
     # Wider right-hand sides are copied into panels: their rows lie so far apart that every other
-    # one is another page to look up, and they fight for the same cache sets. On a Zen 3 the copy
-    # took 128x512x512 from 54 to 78 GFLOP/s, and a 1024-wide dw from 6.4 to 4.4 ms.
+    # one is another page to look up, and they fight for the same cache sets. On a busy Zen 3 the
+    # copy took 128x512x512 from 46-54 to 61-78 GFLOP/s, a 1024-wide dw from 6.1-6.8 to 4.1-4.8 ms.
     WIDEST_IN_PLACE = 128
     # Fewer rows than these do not repay the copy.
     FEWEST_ROWS_TO_PACK = 32
