@@ -90,23 +90,30 @@ def get(metric: str | Metric | Callable[..., float]) -> Metric:
     raise TypeError(f"metric: got {type(metric).__name__}, expected a name, a Metric or a callable")
 
 
-def each(metrics: Iterable[str | Metric | Callable[..., float]]) -> list[Any]:
-    """Return the entries of a list of metrics after making sure that it is one.
+def named_metrics(metrics: Iterable[str | Metric | Callable[..., float]]) -> dict[str, Metric]:
+    """Return the metrics of a list under the names that results show: as given, or their own.
 
     Raises
     ------
     TypeError
         If `metrics` is one metric, or no iterable.
     ValueError
-        If there is no metric of a name in it.
+        If there is no metric of a name in it, or two would share one.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise TypeError(
             f"metrics: got {metrics!r}, expected a list of names and functions: ['accuracy']"
         )
-    found = list(metrics)
-    for metric in found:
-        get(metric)
+    found: dict[str, Metric] = {}
+    for given in metrics:
+        metric = get(given)
+        name = given if isinstance(given, str) else metric.name
+        if name == "loss" or name in found:
+            raise ValueError(
+                f"metrics: two results would be called {name!r}; give each a name of its own: "
+                "Metric('name', function)"
+            )
+        found[name] = metric
     return found
 
 

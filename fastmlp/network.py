@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import activations, arrays, initializers, kernels, losses, metrics, threads
+from . import activations, arrays, initializers, kernels, losses, threads
+from .metrics import Metric, named_metrics
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -346,22 +347,18 @@ class MLP:
         found = losses.get(loss, self.output)
         if metrics is None:
             metrics = ("accuracy",) if found.targets == "classes" else ()
-        return self._evaluate(X, y, found, metrics, sample_weight, n_threads)
+        return self._evaluate(X, y, found, named_metrics(metrics), sample_weight, n_threads)
 
     def _evaluate(
         self,
         X: Any,
         y: Any,
         loss: losses.Loss,
-        wanted: Iterable[str | Callable[..., float]],
+        wanted: dict[str, Metric],
         sample_weight: Any,
         n_threads: int | None,
         names: tuple[str, str] = ("X", "y"),
     ) -> dict[str, float]:
-        chosen = {
-            metric if isinstance(metric, str) else metrics.get(metric).name: metrics.get(metric)
-            for metric in metrics.each(wanted)
-        }
         rows = arrays.inputs(X, self.sizes[0], names[0])
         targets = arrays.targets(y, loss, self.sizes[-1], len(rows), names[1])
         targets.check_finite(self.dtype)
@@ -385,7 +382,7 @@ class MLP:
         if arrays.are_class_numbers(targets, loss):
             truth = truth[:, 0].astype(np.int64)
         result = {"loss": value}
-        for name, metric in chosen.items():
+        for name, metric in wanted.items():
             result[name] = metric(truth, prediction, given)
         return result
 

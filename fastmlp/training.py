@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, kernels, losses, metrics, optimizers, threads
+from . import arrays, kernels, losses, optimizers, threads
 from .arguments import number, whole_number
 from .callbacks import Callback, Progress, overrides
+from .metrics import named_metrics
 from .network import MLP, loss_code
 
 __all__ = ["History", "Trainer"]
@@ -644,7 +645,7 @@ class Trainer:
         self, data: tuple[Any, ...] | None, chosen: Iterable[str | Callable[..., float]]
     ) -> Callable[[], dict[str, float]] | None:
         """Return what measures the validation data, tried once so that errors come first."""
-        wanted = metrics.each(chosen)
+        wanted = named_metrics(chosen)
         if data is None:
             if wanted:
                 raise ValueError(

@@ -479,6 +479,16 @@ mistakes(
         r"metrics: got 'mse', expected",
     ),
     (
+        lambda w: w.mlp.evaluate(X, Y, metrics=["mse", lambda y, p: 0, lambda y, p: 1]),
+        ValueError,
+        r"metrics: two results would be called '<lambda>'; give each a name",
+    ),
+    (
+        lambda w: w.fit(validation_data=(X, Y), metrics=[fm.metrics.Metric("loss", max, None)]),
+        ValueError,
+        r"metrics: two results would be called 'loss'",
+    ),
+    (
         lambda w: w.fit(validation_data=(X, Y), metrics=[5]),
         TypeError,
         r"metrics?: got int, expected a name",

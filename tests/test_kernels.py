@@ -35,8 +35,10 @@ SETTINGS = {name: [0.9] for name in kernels.float64.OPTIMIZERS} | {
 }
 # Elements: the parameters one task of an update takes.
 UPDATE_BLOCK = 16384
-# Columns: wider right-hand sides are packed, if there are at least so many rows.
-WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK = 128, 32
+# Columns: wider right-hand sides are packed, if there are at least so many rows, in groups.
+WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = 128, 32, 64
+# Columns of dz from which x is packed for dw, and the tiles that one block of x's columns holds.
+NARROWEST_TO_PACK, TILES_IN_BLOCK = 64, 16
 
 
 def edge(size):
@@ -291,12 +293,22 @@ def test_products_at_the_edges_of_k_blocks(dtype, rows):
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_wide_layers_in_place_and_in_panels(dtype, n_threads):
     _, nr, vw = kernels.of(dtype).TILE
+    groups = -(-GROUP_COLUMNS // nr) * nr
     for width, rows in itertools.product(
-        [WIDEST_IN_PLACE, WIDEST_IN_PLACE + 1, WIDEST_IN_PLACE + nr + vw + 1, 2 * WIDEST_IN_PLACE],
-        [1, *edge(FEWEST_ROWS_TO_PACK)],
+        [WIDEST_IN_PLACE, WIDEST_IN_PLACE + 1, *edge(3 * groups), 2 * groups + nr + vw + 1],
+        [1, *edge(FEWEST_ROWS_TO_PACK), "chunk", "chunk+1"],
     ):
         check_shape(dtype, [3, width, 5], rows, n_threads=n_threads)
         check_shape(dtype, [vw + 1, width], rows, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_inputs_in_panels_for_wide_gradients(dtype, n_threads):
+    """dw sums over rows: x is read down its columns, in place or from panels of tile rows."""
+    block = TILES_IN_BLOCK * kernels.of(dtype).TILE[0]
+    for n_in, n_out in itertools.product([1, *edge(block), 2 * block + 1], edge(NARROWEST_TO_PACK)):
+        check_shape(dtype, [n_in, n_out], "chunk-1", n_threads=n_threads)
+        check_shape(dtype, [n_in, n_out], "chunk+1", n_threads=n_threads)
 
 
 @pytest.mark.parametrize("sizes", [[70, 90, 80], [301, 260, 10], [1000, 1, 1000]])

@@ -30,21 +30,30 @@
 # are all matrices of our own; only a gradient, which lies in the flat vector without padding, is
 # written through the buffer. Every element is one sum in the order of k, whatever the tile.
 #
-# K_BLOCK cuts the sum so that the NR columns of B in use (32 KB) stay in the first-level cache
-# while all rows of A pass by.
+# A product goes block by block through k, and in a block through groups of B's panels (a panel is
+# NR columns) and blocks of A's rows:
+#
+#     for a group of panels       copied together, just before they are used, unless they are read
+#       for a block of k          in place or were copied for all chunks of a minibatch at once
+#         for a block of rows     A's part: in the second-level cache while the group passes by
+#           for a panel           B's part, K_BLOCK x NR: in the first-level cache meanwhile
+#             for a tile of rows
 
 cdef enum:
-    # Rows of A that one task takes: a whole number of tiles, few enough to stay in the cache.
-    ROW_BLOCK = 8 * MR
+    GROUP_PANELS = (64 + NR - 1) // NR
+    ROW_BLOCK = 16 * MR
     # Wider right-hand sides are copied into panels: their rows lie so far apart that every other
-    # one is another page to look up, and they fight for the same cache sets. On a busy Zen 3 the
-    # copy took 128x512x512 from 46-54 to 61-78 GFLOP/s, a 1024-wide dw from 6.1-6.8 to 4.1-4.8 ms.
+    # one is another page to look up, and they fight for the same cache sets. On a Zen 3, 128x512x512
+    # went from 46-54 to 61-78 GFLOP/s, a 1024-wide dw from 6.1-6.8 to 4.1-4.8 ms.
     WIDEST_IN_PLACE = 128
+    # xT's columns are copied too where this many outputs repay it: 1024-wide, on from 4.2 to 3.6 ms.
+    NARROWEST_TO_PACK = 64
     # Fewer rows than these do not repay the copy.
     FEWEST_ROWS_TO_PACK = 32
     # Multiplications and additions, or elements, below which waking a thread costs more.
     LEAST_PARALLEL_WORK = 250000
     LEAST_PARALLEL_COPY = 65536
+    TASKS_PER_THREAD = 2    # where columns alone make too few
 
 cdef enum TileMode:
     FROM_ZERO         # C = A B
@@ -100,24 +109,36 @@ cdef struct Product:
     Py_ssize_t m, n, k
     const real* a
     Py_ssize_t a_row, a_step        # from a row of A to the next, and from an element to the next
-    const real* b                   # read in place, rows ld_b apart; NULL: all in panels
+    bint a_in_panels                # a points at panels of MR rows, as pack_rows makes them
+    const real* b                   # rows ld_b apart
     Py_ssize_t ld_b
-    const real* panels              # k rows of at most NR columns after one another, zero-padded:
-                                    # at least the last panel where b's rows are not padded
+    bint b_transposed               # b holds B transposed, (n, k)
+    bint b_is_padded                # its rows go on to whole vectors
+    bint in_place                   # panels of b are read where they are, if they are padded
+    const real* panels              # all of B in panels, as pack_all makes them, or NULL
+    real* scratch                   # for those copies: scratch_size elements for each thread
+    Py_ssize_t scratch_size
     real* c
     Py_ssize_t ld_c
     bint c_is_padded                # whole vectors may be written to every row of C
+    bint over_rows                  # a sum over a chunk's rows: never cut
     bint add                        # C += instead of C =
     const real* bias                # forward: (n,) padded to whole vectors, or NULL
     real* z                         # forward: z is kept here too, laid out like C, or NULL
     forward_function forward        # forward: applied to the tile, or NULL
     backward_function backward      # backward: C *= f'(reads), or NULL
     const real* reads               # backward: a or z of the layer below, laid out like C
+    Py_ssize_t panels_per_task, rows_per_task
 
 
 cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
     """``n`` columns rounded up to whole vectors."""
     return (n + VW - 1) // VW * VW
+
+
+cdef inline Py_ssize_t whole_tiles(Py_ssize_t n) noexcept nogil:
+    """``n`` rows rounded up to whole tiles."""
+    return (n + MR - 1) // MR * MR
 
 
 cdef void finish_tile(const Product* p, Py_ssize_t i, Py_ssize_t j, Py_ssize_t rows,
@@ -141,141 +162,185 @@ cdef void finish_tile(const Product* p, Py_ssize_t i, Py_ssize_t j, Py_ssize_t r
 
 
 cdef void product_block(const Product* p, Py_ssize_t first_row, Py_ssize_t last_row,
-                        Py_ssize_t panel) noexcept nogil:
-    """Rows first_row … last_row-1 of one panel of NR columns of C."""
+                        Py_ssize_t panel, Py_ssize_t k, Py_ssize_t k_end, const real* b,
+                        Py_ssize_t ld_b) noexcept nogil:
+    """Rows first_row … last_row-1 of a panel of C, summed over k … k_end-1; ``b`` starts at k."""
     cdef Py_ssize_t j = panel * NR
     cdef Py_ssize_t cols = min(p.n - j, <Py_ssize_t> NR)
     cdef Py_ssize_t padded = whole_vectors(cols)
     cdef int nv = <int> (padded // VW)
-    cdef bint through_buffer
     cdef Py_ssize_t width = padded if p.c_is_padded else cols
-    cdef Py_ssize_t i, k, k_end, rows, row, ld_b
-    cdef const real* b
+    cdef Py_ssize_t i = first_row, rows, row
+    cdef Py_ssize_t a_step = MR if p.a_in_panels else p.a_step
     cdef const real* a[MR]
     cdef real buffer[MR * NR]
-    cdef TileMode mode
-    if p.b != NULL and (cols == padded or p.panels == NULL):
-        b = p.b + j
-        ld_b = p.ld_b
-    else:
-        b = p.panels + panel * p.k * NR
-        ld_b = padded
-    k = 0
-    while True:
-        # A share that is added to C is summed apart, so it is not cut: a chunk has few rows.
-        k_end = p.k if p.add else min(k + K_BLOCK, p.k)
-        mode = FROM_C if k > 0 else ADD_TO_C if p.add else FROM_ZERO
-        i = first_row
-        while i < last_row:
-            rows = min(last_row - i, <Py_ssize_t> MR)
-            for row in range(MR):
-                a[row] = p.a + (i + min(row, rows - 1)) * p.a_row + k * p.a_step
-            through_buffer = rows < MR or (cols < padded and not p.c_is_padded)
-            if through_buffer:
-                if mode != FROM_ZERO:
-                    for row in range(rows):
-                        memcpy(buffer + row * NR, p.c + (i + row) * p.ld_c + j,
-                               width * sizeof(real))
-                tile(nv, mode, k_end - k, a, p.a_step, b + k * ld_b, ld_b, buffer, NR)
-                for row in range(rows):
-                    memcpy(p.c + (i + row) * p.ld_c + j, buffer + row * NR, width * sizeof(real))
+    cdef TileMode mode = FROM_C if k > 0 else ADD_TO_C if p.add else FROM_ZERO
+    while i < last_row:
+        rows = min(last_row - i, <Py_ssize_t> MR)
+        for row in range(MR):
+            if p.a_in_panels:
+                a[row] = p.a + i * p.k + k * MR + row
             else:
-                tile(nv, mode, k_end - k, a, p.a_step, b + k * ld_b, ld_b,
-                     p.c + i * p.ld_c + j, p.ld_c)
-            if k_end == p.k and p.c_is_padded:
-                finish_tile(p, i, j, rows, padded)
-            i += MR
-        k = k_end
-        if k >= p.k:
-            break
+                a[row] = p.a + (i + min(row, rows - 1)) * p.a_row + k * p.a_step
+        if rows < MR or width < padded:
+            if mode != FROM_ZERO:
+                for row in range(rows):
+                    memcpy(buffer + row * NR, p.c + (i + row) * p.ld_c + j, width * sizeof(real))
+            tile(nv, mode, k_end - k, a, a_step, b, ld_b, buffer, NR)
+            for row in range(rows):
+                memcpy(p.c + (i + row) * p.ld_c + j, buffer + row * NR, width * sizeof(real))
+        else:
+            tile(nv, mode, k_end - k, a, a_step, b, ld_b, p.c + i * p.ld_c + j, p.ld_c)
+        if k_end == p.k and p.c_is_padded:
+            finish_tile(p, i, j, rows, padded)
+        i += MR
 
 
 cdef void product_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
+    """A rectangle of C: block after block of k, the panels of B within it, the rows within those."""
     cdef const Product* p = <const Product*> context
-    cdef Py_ssize_t row_blocks = (p.m + ROW_BLOCK - 1) // ROW_BLOCK
-    cdef Py_ssize_t first = task % row_blocks * ROW_BLOCK
-    product_block(p, first, min(first + ROW_BLOCK, p.m), task // row_blocks)
+    cdef Py_ssize_t row_shares = (p.m + p.rows_per_task - 1) // p.rows_per_task
+    cdef Py_ssize_t first_row = task % row_shares * p.rows_per_task
+    cdef Py_ssize_t last_row = min(first_row + p.rows_per_task, p.m)
+    cdef Py_ssize_t first = task // row_shares * p.panels_per_task
+    cdef Py_ssize_t n_panels = min(p.panels_per_task, (p.n + NR - 1) // NR - first)
+    cdef Py_ssize_t k = 0, k_end, i, panel, cols, padded
+    cdef real* scratch = p.scratch + thread * p.scratch_size
+    cdef const real* b[GROUP_PANELS]
+    cdef Py_ssize_t ld_b[GROUP_PANELS]
+    while k < p.k:
+        k_end = p.k if p.over_rows else min(k + K_BLOCK, p.k)
+        if p.panels == NULL and not p.in_place:
+            pack_panels(p, first, n_panels, k, k_end, scratch)
+        for panel in range(n_panels):
+            cols = min(p.n - (first + panel) * NR, <Py_ssize_t> NR)
+            padded = whole_vectors(cols)
+            ld_b[panel] = padded
+            if p.panels != NULL:
+                b[panel] = p.panels + (first + panel) * NR * p.k + k * padded
+            elif p.in_place and (cols == padded or p.b_is_padded):
+                b[panel] = p.b + k * p.ld_b + (first + panel) * NR
+                ld_b[panel] = p.ld_b
+            else:
+                b[panel] = scratch + panel * NR * (k_end - k)
+                if p.in_place:
+                    pack_panels(p, first + panel, 1, k, k_end, <real*> b[panel])
+        i = first_row
+        while i < last_row:
+            for panel in range(n_panels):
+                product_block(p, i, min(i + ROW_BLOCK, last_row), first + panel, k, k_end,
+                              b[panel], ld_b[panel])
+            i += ROW_BLOCK
+        k = k_end
 
 
 cdef void multiply(Product* p, int n_threads) noexcept nogil:
-    """Carry out a product; tasks are tiles of C, so threads never meet."""
-    cdef Py_ssize_t panels = (p.n + NR - 1) // NR
+    """Carry out a product; tasks are rectangles of C, so threads never meet."""
+    cdef Py_ssize_t n_panels = (p.n + NR - 1) // NR
+    cdef Py_ssize_t groups, row_shares
     if p.m * p.n * p.k < LEAST_PARALLEL_WORK:
         n_threads = 1
-    parallel_for(n_threads, panels * ((p.m + ROW_BLOCK - 1) // ROW_BLOCK), product_task, p)
+    p.panels_per_task = min(<Py_ssize_t> GROUP_PANELS, n_panels)
+    groups = (n_panels + p.panels_per_task - 1) // p.panels_per_task
+    row_shares = 1
+    if n_threads > 1:
+        row_shares = max(1, min(TASKS_PER_THREAD * n_threads // groups, p.m // MR))
+    p.rows_per_task = ((p.m + row_shares - 1) // row_shares + MR - 1) // MR * MR
+    row_shares = (p.m + p.rows_per_task - 1) // p.rows_per_task
+    parallel_for(n_threads, groups * row_shares, product_task, p)
 
 
-# ---- right-hand sides in panels
+# ---- operands in panels
 
-cdef void pack_panels(const real* w, Py_ssize_t n_in, Py_ssize_t n_out, Py_ssize_t ld,
-                      bint only_last, real* panels) noexcept nogil:
-    """A matrix (n_in, n_out), rows ``ld`` apart, into panels of NR columns.
-
-    ``only_last``: just the last panel, where it is not whole vectors wide; the others are read
-    in place.
-    """
-    cdef Py_ssize_t j, row, cols, padded
-    cdef real* to
-    cdef const real* source
-    j = (n_out - 1) // NR * NR if only_last else 0
-    if only_last and n_out % VW == 0:
+cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, Py_ssize_t k,
+                      Py_ssize_t k_end, real* to) noexcept nogil:
+    """Rows k … k_end-1 of some panels of B, panel after panel, each padded to whole vectors."""
+    cdef Py_ssize_t j = first * NR
+    cdef Py_ssize_t cols = min(p.n - j, n_panels * NR)
+    cdef Py_ssize_t whole = cols // NR * NR, rest = cols - whole
+    cdef Py_ssize_t depth = k_end - k, padded = whole_vectors(rest)
+    cdef Py_ssize_t row, col
+    cdef const real* b
+    cdef int v
+    if p.b_transposed:
+        for col in range(whole // NR):
+            transpose(p.b + (j + col * NR) * p.ld_b + k, p.ld_b, NR, depth, to + col * NR * depth,
+                      NR)
+        transpose(p.b + (j + whole) * p.ld_b + k, p.ld_b, rest, depth, to + whole * depth, padded)
         return
-    while j < n_out:
-        cols = min(n_out - j, <Py_ssize_t> NR)
-        padded = whole_vectors(cols)
-        to = panels + j * n_in
-        source = w + j
-        for row in range(n_in):
-            memcpy(to, source, cols * sizeof(real))
-            if padded > cols:
-                memset(to + cols, 0, (padded - cols) * sizeof(real))
-            to += padded
-            source += ld
-        j += NR
+    b = p.b + k * p.ld_b + j
+    for row in range(depth):
+        # Along the row: what lies together in memory is read together.
+        col = 0
+        while col < whole:
+            for v in range(NV):
+                (<vec_in_memory*> (to + col * depth + row * NR + v * VW))[0] = \
+                    (<const vec_in_memory*> (b + col + v * VW))[0]
+            col += NR
+        if rest > 0:
+            memcpy(to + whole * depth + row * padded, b + whole, rest * sizeof(real))
+            memset(to + whole * depth + row * padded + rest, 0, (padded - rest) * sizeof(real))
+        b += p.ld_b
 
 
-cdef struct Transposition:
-    const real* w
-    Py_ssize_t n_in, n_out
+cdef inline void transpose(const real* b, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t cols, real* to,
+                           Py_ssize_t ld_to) noexcept nogil:
+    """(rows, cols) becomes (cols, rows), each row padded with zeros to ``ld_to``.
+
+    Row by row: a column of several would have its lines, a power of two apart, in one cache set.
+    """
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(cols):
+            to[j * ld_to + i] = b[i * ld + j]
+    for i in range(rows, ld_to):
+        for j in range(cols):
+            to[j * ld_to + i] = 0
+
+
+cdef void pack_task(void* context, Py_ssize_t panel, int thread) noexcept nogil:
+    cdef const Product* p = <const Product*> context
+    pack_panels(p, panel, 1, 0, p.k, <real*> p.panels + panel * NR * p.k)
+
+
+cdef void pack_all(const Product* p, int n_threads) noexcept nogil:
+    """All of B into ``p.panels``."""
+    if p.k * p.n < LEAST_PARALLEL_COPY:
+        n_threads = 1
+    parallel_for(n_threads, (p.n + NR - 1) // NR, pack_task, <void*> p)
+
+
+cdef struct RowPacking:
+    const real* x
+    Py_ssize_t rows, cols, ld
     real* panels
 
 
-cdef void transpose_task(void* context, Py_ssize_t panel, int thread) noexcept nogil:
-    """One panel of wT: row j holds w[i, j] for the NR rows i of the panel."""
-    cdef const Transposition* t = <const Transposition*> context
-    cdef Py_ssize_t first = panel * NR
-    cdef Py_ssize_t cols = min(t.n_in - first, <Py_ssize_t> NR)
-    cdef Py_ssize_t padded = whole_vectors(cols)
-    cdef real* to = t.panels + first * t.n_out
-    cdef const real* w = t.w + first * t.n_out
-    cdef Py_ssize_t i, j, i_block, j_block, j_end
-    # Blocks of VW by VW: the lines read and the lines written stay in the first-level cache.
-    j_block = 0
-    while j_block < t.n_out:
-        j_end = min(j_block + VW, t.n_out)
-        i_block = 0
-        while i_block < padded:
-            if i_block + VW <= cols and j_block + VW <= t.n_out:
-                for j in range(VW):
-                    for i in range(VW):
-                        to[(j_block + j) * padded + i_block + i] = \
-                            w[(i_block + i) * t.n_out + j_block + j]
-            else:
-                for j in range(j_block, j_end):
-                    for i in range(i_block, i_block + VW):
-                        to[j * padded + i] = w[i * t.n_out + j] if i < cols else 0
-            i_block += VW
-        j_block += VW
+cdef void pack_rows_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
+    cdef const RowPacking* job = <const RowPacking*> context
+    cdef Py_ssize_t first = task * ROW_BLOCK
+    cdef Py_ssize_t last = min(first + ROW_BLOCK, job.cols)
+    cdef Py_ssize_t row, j
+    for row in range(job.rows):
+        j = first
+        while j + MR <= last:
+            memcpy(job.panels + j * job.rows + row * MR, job.x + row * job.ld + j,
+                   MR * sizeof(real))
+            j += MR
+        if j < last:
+            memset(job.panels + j * job.rows + row * MR, 0, MR * sizeof(real))
+            memcpy(job.panels + j * job.rows + row * MR, job.x + row * job.ld + j,
+                   (last - j) * sizeof(real))
 
 
-cdef void pack_transposed(const real* w, Py_ssize_t n_in, Py_ssize_t n_out, real* panels,
-                          int n_threads) noexcept nogil:
-    """wT (n_out, n_in) into panels of NR columns, for the product dz wT."""
-    cdef Transposition t
-    t.w, t.n_in, t.n_out, t.panels = w, n_in, n_out, panels
-    if n_in * n_out < LEAST_PARALLEL_COPY:
+cdef void pack_rows(const real* x, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t ld, real* panels,
+                    int n_threads) noexcept nogil:
+    """x (rows, cols), the left-hand side of xT dz, into panels of MR columns, zero-padded."""
+    cdef RowPacking job
+    job.x, job.rows, job.cols, job.ld, job.panels = x, rows, cols, ld, panels
+    if rows * cols < LEAST_PARALLEL_COPY:
         n_threads = 1
-    parallel_for(n_threads, (n_in + NR - 1) // NR, transpose_task, &t)
+    parallel_for(n_threads, (cols + ROW_BLOCK - 1) // ROW_BLOCK, pack_rows_task, &job)
 
 
 # ---- bias gradients

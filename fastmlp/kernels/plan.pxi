@@ -59,10 +59,10 @@ cdef struct Layer:
     Py_ssize_t w, b                  # where they start in params
     Activation activation
     Py_ssize_t ld_in, ld_out         # from one row to the next of the layer's input and output
-    real* panels                     # w for the forward product, where it is not read in place
-    real* transposed                 # wT for the backward product
     real* bias                       # b padded to whole vectors
-    bint in_place                    # full panels of w are read where they are
+    real* panels                     # w and wT in panels for all chunks of a minibatch, or NULL:
+    real* transposed                 # the products copy what they need
+    bint in_place                    # panels of w are read where they are
 
 cdef struct Lane:
     # Rows of a minibatch on their way: row i of layer l's output is a[l + 1] + i * ld_out.
@@ -73,7 +73,10 @@ cdef struct Lane:
     real** dz
     real* targets
     real* weights
-    real* panels                     # of one chunk's dz, where it is too wide to be read in place
+    real* panels                     # of one chunk's x, for a wide dw
+    real* scratch                    # for the products: scratch_size elements for each thread
+    Py_ssize_t scratch_size
+    int n_threads
     real* target                     # of one row, and a derivative that nobody reads: evaluation
     real* derivative
 
@@ -142,7 +145,9 @@ cdef class Plan:
 
     cdef int n_layers
     cdef Layer* layers
+    cdef char* bias_memory
     cdef char* panel_memory
+    cdef bint panels_whole           # the products find w and wT in panels
     cdef Lane* lanes                 # one per thread, a chunk of rows each
     cdef int n_lanes
     cdef Lane whole                  # a whole minibatch, for the steps called one by one
@@ -212,19 +217,14 @@ cdef class Plan:
             layer.in_place = True
             self.work_per_row += layer.n_in * layer.n_out
             bytes_per_row += 2 * (layer.n_in + layer.n_out) * sizeof(real)
-            size += layer.n_in * whole_vectors(layer.n_out) + whole_vectors(layer.n_out)
-            size += layer.n_out * whole_vectors(layer.n_in)
+            size += whole_vectors(layer.n_out)
         self.chunk_rows = CHUNK_OF_NARROW if bytes_per_row <= NARROW_BYTES else CHUNK_OF_WIDE
-        self.panel_memory = <char*> allocate((size + 16) * sizeof(real))
-        memory = <real*> ((<Py_ssize_t> self.panel_memory + 63) // 64 * 64)
+        self.bias_memory = <char*> allocate((size + 16) * sizeof(real))
+        memory = <real*> ((<Py_ssize_t> self.bias_memory + 63) // 64 * 64)
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            layer.panels = memory
-            memory += layer.n_in * whole_vectors(layer.n_out)
             layer.bias = memory
             memory += whole_vectors(layer.n_out)
-            layer.transposed = memory
-            memory += layer.n_out * whole_vectors(layer.n_in)
         if self.trains:
             self.grads_view = grads
             self.grads = &grads[0]
@@ -244,6 +244,7 @@ cdef class Plan:
         PyMem_RawFree(self.lanes)
         free_lane(&self.whole)
         PyMem_RawFree(self.layers)
+        PyMem_RawFree(self.bias_memory)
         PyMem_RawFree(self.panel_memory)
         PyMem_RawFree(self.slots)
         PyMem_RawFree(self.slot_values)
@@ -252,25 +253,33 @@ cdef class Plan:
 
     # ---- memory
 
-    cdef int make_lane(self, Lane* lane, Py_ssize_t rows, bint keep_z) except -1:
-        """Room for ``rows`` rows on their way through all layers."""
+    cdef int make_lane(self, Lane* lane, Py_ssize_t rows, bint keep_z, int n_threads) except -1:
+        """Room for ``rows`` rows on their way through all layers, worked on by ``n_threads``."""
         cdef int l, n = self.n_layers
-        cdef Py_ssize_t widest = 0
+        cdef Py_ssize_t chunk = min(rows, self.chunk_rows)
+        cdef Py_ssize_t widest = 0, deepest = chunk, copied = 0
         cdef Py_ssize_t size = rows * self.layers[0].ld_in
         cdef Layer* layer
         cdef real* memory
         free_lane(lane)
         for l in range(n):
-            size += rows * self.layers[l].ld_out * (3 if self.trains else 2)
-            if self.trains and self.layers[l].n_out > WIDEST_IN_PLACE:
-                widest = max(widest, whole_vectors(self.layers[l].n_out))
-        size += min(rows, self.chunk_rows) * widest
+            layer = &self.layers[l]
+            size += rows * layer.ld_out * (3 if self.trains else 2)
+            widest = max(widest, max(layer.n_in, layer.n_out))
+            deepest = max(deepest, max(layer.n_in, layer.n_out))
+            if self.trains and layer.n_out >= NARROWEST_TO_PACK:
+                copied = max(copied, chunk * whole_tiles(layer.n_in))
+        lane.scratch_size = min((widest + NR - 1) // NR, <Py_ssize_t> GROUP_PANELS) * NR \
+            * min(deepest, max(<Py_ssize_t> K_BLOCK, self.chunk_rows))
+        size += copied + n_threads * lane.scratch_size
         size += rows * (self.target_cols + 1) + 2 * self.layers[n - 1].ld_out
         lane.a = <real**> allocate((3 * n + 1) * sizeof(void*))
         lane.z = lane.a + n + 1
         lane.dz = lane.z + n
         lane.memory = <char*> allocate((size + 16) * sizeof(real))
         memory = <real*> ((<Py_ssize_t> lane.memory + 63) // 64 * 64)
+        lane.scratch = memory
+        memory += n_threads * lane.scratch_size
         lane.a[0] = memory
         memory += rows * self.layers[0].ld_in
         for l in range(n):
@@ -284,12 +293,13 @@ cdef class Plan:
                 lane.dz[l] = memory
                 memory += rows * layer.ld_out
         lane.panels = memory
-        memory += min(rows, self.chunk_rows) * widest
+        memory += copied
         lane.targets = memory
         lane.weights = memory + rows * self.target_cols
         lane.target = lane.weights + rows
         lane.derivative = lane.target + self.layers[n - 1].ld_out
         lane.capacity = rows
+        lane.n_threads = n_threads
         return 0
 
     cdef int make_lanes(self, int n_threads, Py_ssize_t rows) except -1:
@@ -297,8 +307,9 @@ cdef class Plan:
         cdef Lane* lanes
         cdef Py_ssize_t chunks = (rows + self.chunk_rows - 1) // self.chunk_rows
         cdef int wanted = <int> max(1, min(min(n_threads, MAX_THREADS), chunks))
-        cdef int i
+        cdef int i, sharing
         start_workers(n_threads)
+        self.make_panels(rows)
         if wanted > self.n_lanes:
             lanes = <Lane*> allocate(wanted * sizeof(Lane))
             if self.n_lanes:
@@ -308,30 +319,96 @@ cdef class Plan:
             self.n_lanes = wanted
         rows = min(rows, self.chunk_rows)
         for i in range(wanted):
-            if self.lanes[i].capacity < rows:
-                self.make_lane(&self.lanes[i], rows, False)
+            # All threads may meet in the first one; the others are one thread's each.
+            sharing = n_threads if i == 0 else 1
+            if self.lanes[i].capacity < rows or self.lanes[i].n_threads < sharing:
+                self.make_lane(&self.lanes[i], rows, False, sharing)
+        return 0
+
+    cdef int make_whole(self, Py_ssize_t rows, int n_threads) except -1:
+        """The lane of the steps called one by one."""
+        start_workers(n_threads)
+        self.make_panels(rows)
+        if self.whole.capacity < rows or self.whole.n_threads < n_threads:
+            self.make_lane(&self.whole, rows, True, n_threads)
+        return 0
+
+    cdef int make_panels(self, Py_ssize_t rows) except -1:
+        """Room for all weights in panels, if a minibatch of ``rows`` rows reads them repeatedly."""
+        cdef int l
+        cdef Layer* layer
+        cdef Py_ssize_t size = 0
+        cdef real* memory
+        if rows <= self.chunk_rows or self.panel_memory != NULL:
+            return 0
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            size += layer.n_in * whole_vectors(layer.n_out)
+            if self.trains:
+                size += layer.n_out * whole_vectors(layer.n_in)
+        self.panel_memory = <char*> allocate((size + 16) * sizeof(real))
+        memory = <real*> ((<Py_ssize_t> self.panel_memory + 63) // 64 * 64)
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            layer.panels = memory
+            memory += layer.n_in * whole_vectors(layer.n_out)
+            if self.trains:
+                layer.transposed = memory
+                memory += layer.n_out * whole_vectors(layer.n_in)
         return 0
 
     # ---- the steps, on rows at … at+rows-1 of a lane
 
     cdef void pack_forward(self, Py_ssize_t rows, int n_threads) noexcept nogil:
-        """Copy what the forward products do not read in place; ``rows`` of the minibatch."""
+        """Copy what the forward products of ``rows`` rows will read again for every chunk."""
         cdef int l
         cdef Layer* layer
+        cdef Product p
+        self.panels_whole = rows > self.chunk_rows
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.in_place = layer.n_out <= WIDEST_IN_PLACE or rows < FEWEST_ROWS_TO_PACK
-            pack_panels(self.params + layer.w, layer.n_in, layer.n_out, layer.n_out,
-                        layer.in_place, layer.panels)
             memcpy(layer.bias, self.params + layer.b, layer.n_out * sizeof(real))
+            if self.panels_whole:
+                self.forward_product(&p, l)
+                pack_all(&p, n_threads)
 
     cdef void pack_backward(self, int n_threads) noexcept nogil:
+        """The same for the backward products of the rows ``pack_forward`` was called for."""
         cdef int l
-        cdef Layer* layer
-        for l in range(1, self.n_layers):
-            layer = &self.layers[l]
-            pack_transposed(self.params + layer.w, layer.n_in, layer.n_out, layer.transposed,
-                            n_threads)
+        cdef Product p
+        if self.panels_whole:
+            for l in range(1, self.n_layers):
+                self.backward_product(&p, l)
+                pack_all(&p, n_threads)
+
+    cdef void forward_product(self, Product* p, int l) noexcept nogil:
+        """z = x w: what does not depend on the rows."""
+        cdef Layer* layer = &self.layers[l]
+        memset(p, 0, sizeof(Product))
+        p.n, p.k = layer.n_out, layer.n_in
+        p.a_row, p.a_step = layer.ld_in, 1
+        p.b = self.params + layer.w
+        p.ld_b = layer.n_out
+        p.b_is_padded = layer.n_out % VW == 0
+        p.in_place = layer.in_place
+        p.panels = layer.panels if self.panels_whole else NULL
+        p.bias = layer.bias
+        p.ld_c = layer.ld_out
+        p.c_is_padded = True
+
+    cdef void backward_product(self, Product* p, int l) noexcept nogil:
+        """dx = dz wT: what does not depend on the rows."""
+        cdef Layer* layer = &self.layers[l]
+        memset(p, 0, sizeof(Product))
+        p.n, p.k = layer.n_in, layer.n_out
+        p.a_row, p.a_step = layer.ld_out, 1
+        p.b = self.params + layer.w
+        p.ld_b = layer.n_out
+        p.b_transposed = True
+        p.panels = layer.transposed if self.panels_whole else NULL
+        p.ld_c = layer.ld_in
+        p.c_is_padded = True
 
     cdef void forward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows,
                            int n_threads) noexcept nogil:
@@ -339,21 +416,13 @@ cdef class Plan:
         cdef int l
         cdef Layer* layer
         cdef Product p
-        cdef bint last
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            last = l == self.n_layers - 1
-            memset(&p, 0, sizeof(Product))
-            p.m, p.n, p.k = rows, layer.n_out, layer.n_in
+            self.forward_product(&p, l)
+            p.m = rows
             p.a = lane.a[l] + at * layer.ld_in
-            p.a_row, p.a_step = layer.ld_in, 1
-            p.b = self.params + layer.w if layer.in_place else NULL
-            p.ld_b = layer.n_out
-            p.panels = layer.panels
-            p.ld_c = layer.ld_out
-            p.c_is_padded = True
-            p.bias = layer.bias
-            if last:
+            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
+            if l == self.n_layers - 1:
                 # The loss reads both the scores z and a = f(z).
                 p.c = lane.z[l] + at * layer.ld_out
                 multiply(&p, n_threads)
@@ -398,15 +467,18 @@ cdef class Plan:
             p.m, p.n, p.k = layer.n_in, layer.n_out, rows
             p.a = lane.a[l] + at * layer.ld_in
             p.a_row, p.a_step = 1, layer.ld_in
-            if layer.n_out > WIDEST_IN_PLACE:
-                p.panels = lane.panels
-                pack_panels(lane.dz[l] + at * layer.ld_out, rows, layer.n_out, layer.ld_out,
-                            False, lane.panels)
-            else:
-                p.b = lane.dz[l] + at * layer.ld_out
-                p.ld_b = layer.ld_out
+            if layer.n_out >= NARROWEST_TO_PACK:
+                pack_rows(p.a, rows, layer.n_in, layer.ld_in, lane.panels, n_threads)
+                p.a = lane.panels
+                p.a_in_panels = True
+            p.b = lane.dz[l] + at * layer.ld_out
+            p.ld_b = layer.ld_out
+            p.b_is_padded = True
+            p.in_place = layer.n_out <= WIDEST_IN_PLACE
+            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             p.c = grads + layer.w
             p.ld_c = layer.n_out
+            p.over_rows = True
             p.add = add
             multiply(&p, n_threads)
             column_sums(lane.dz[l] + at * layer.ld_out, rows, layer.n_out, layer.ld_out, add,
@@ -414,14 +486,11 @@ cdef class Plan:
             if l == 0:
                 break
             below = &self.layers[l - 1]
-            memset(&p, 0, sizeof(Product))
-            p.m, p.n, p.k = rows, layer.n_in, layer.n_out
+            self.backward_product(&p, l)
+            p.m = rows
             p.a = lane.dz[l] + at * layer.ld_out
-            p.a_row, p.a_step = layer.ld_out, 1
-            p.panels = layer.transposed
+            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             p.c = lane.dz[l - 1] + at * layer.ld_in
-            p.ld_c = layer.ld_in
-            p.c_is_padded = True
             p.backward = below.activation.backward
             p.reads = (lane.z[l - 1] if below.activation.reads_z else lane.a[l]) \
                 + at * layer.ld_in
@@ -524,10 +593,8 @@ cdef class Plan:
         """⓪ and ① for the rows of ``x`` as one minibatch; the bad row, or -1."""
         cdef Py_ssize_t n = x.n_rows, at, rows, bad = -1, i
         cdef Py_ssize_t n_out = self.layers[self.n_layers - 1].n_out
-        start_workers(n_threads)
         self.whole_rows = 0
-        if self.whole.capacity < n:
-            self.make_lane(&self.whole, n, True)
+        self.make_whole(n, n_threads)
         with nogil:
             if x.gather(NULL, 0, n, self.whole.a[0], self.layers[0].ld_in, &bad):
                 self.pack_forward(n, n_threads)
@@ -572,6 +639,7 @@ cdef class Plan:
         """③: overwrite ``grads`` with the gradient of the objective ``compute_loss`` returned."""
         cdef Py_ssize_t n = self.whole_rows, at = 0, rows
         start_workers(n_threads)
+        n_threads = min(n_threads, self.whole.n_threads)
         with nogil:
             self.pack_backward(n_threads)
             while at < n:
