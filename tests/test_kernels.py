@@ -36,7 +36,7 @@ SETTINGS = {name: [0.9] for name in kernels.float64.OPTIMIZERS} | {
 # Elements: the parameters one task of an update takes.
 UPDATE_BLOCK = 16384
 # Columns: wider right-hand sides are packed, if there are at least so many rows, in groups.
-WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = 128, 32, 64
+WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = 96, 32, 64
 # Columns of dz from which x is packed for dw, and the tiles that one block of x's columns holds.
 NARROWEST_TO_PACK, TILES_IN_BLOCK = 64, 16
 
@@ -53,7 +53,7 @@ def widths(build):
 
 
 def k_block(build):
-    return 32768 // (build.TILE[1] * np.dtype(build.DTYPE).itemsize)
+    return 32768 // (build.TILE[1] * np.dtype(build.DTYPE).itemsize) + 8
 
 
 def units(got, wanted, n, dtype):

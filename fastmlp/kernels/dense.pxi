@@ -5,6 +5,9 @@
 #               dw = xT dz        (n_in, n_out)   sums over the chunk's rows
 #               db = sum of dz    (n_out,)        sums over the chunk's rows
 #
+# A bias is the weight of an input that is always 1: x has a column of ones behind its last, b lies
+# behind w's last row in params, and db behind dw in grads. So bias and db cost no pass of their own.
+#
 # The tile: C[i, j] += sum over k of A[i, k] B[k, j], MR rows by nv <= NV vectors of VW columns.
 #
 #                 B   k ->  one row of nv vectors, loaded
@@ -24,11 +27,11 @@
 # accumulators, NV vectors of B and one of A must fit: 8 * 3 + 3 + 1 of 32 registers for AVX-512,
 # 6 * 2 + 2 + 1 of 16 for AVX2 and the baseline.
 #
-# Edges. Rows: the tile reads its last valid row again in place of the missing ones and its result
-# goes through a small buffer; so there is one inner loop, and a row's bits do not depend on its
-# neighbours. Columns: B is padded with zeros to whole vectors wherever its rows are not, and so
-# are all matrices of our own; only a gradient, which lies in the flat vector without padding, is
-# written through the buffer. Every element is one sum in the order of k, whatever the tile.
+# Edges. Rows: each number of rows below MR has a tile of its own, so nothing is computed in vain.
+# Columns: B is padded with zeros to whole vectors wherever its rows are not, and so are all
+# matrices of our own; only a gradient, which lies in the flat vector without padding, is written
+# through a small buffer. Every element is one sum in the order of k, whatever the tile: a row's
+# bits do not depend on its neighbours.
 #
 # A product goes block by block through k, and in a block through groups of B's panels (a panel is
 # NR columns) and blocks of A's rows:
@@ -45,7 +48,7 @@ cdef enum:
     # Wider right-hand sides are copied into panels: their rows lie so far apart that every other
     # one is another page to look up, and they fight for the same cache sets. On a Zen 3, 128x512x512
     # went from 46-54 to 61-78 GFLOP/s, a 1024-wide dw from 6.1-6.8 to 4.1-4.8 ms.
-    WIDEST_IN_PLACE = 128
+    WIDEST_IN_PLACE = 96
     # xT's columns are copied too where this many outputs repay it: 1024-wide, on from 4.2 to 3.6 ms.
     NARROWEST_TO_PACK = 64
     # Fewer rows than these do not repay the copy.
@@ -61,47 +64,85 @@ cdef enum TileMode:
     ADD_TO_C          # C = C + (A B), the sum made apart and then added: a later chunk of rows
 
 
-cdef inline void tile_of(const int nv, TileMode mode, Py_ssize_t k, const real** a,
-                         Py_ssize_t a_step, const real* b, Py_ssize_t ld_b,
+cdef inline void tile_of(const int mr, const int nv, TileMode mode, Py_ssize_t k, const real* a,
+                         Py_ssize_t a_row, Py_ssize_t a_step, const real* b, Py_ssize_t ld_b,
                          real* c, Py_ssize_t ld_c) noexcept nogil:
-    """MR rows by nv vectors. ``a[i]`` starts row i, whose elements lie ``a_step`` apart."""
+    """mr rows by nv vectors; A's elements lie ``a_row`` apart down and ``a_step`` along k."""
     cdef vec acc[MR * NV]
     cdef vec b_row[NV]
-    cdef Py_ssize_t step, at = 0
+    cdef Py_ssize_t step
     cdef int i, j
-    for i in range(MR):
+    for i in range(mr):
         for j in range(nv):
             acc[i * NV + j] = ZEROS
     if mode == FROM_C:
-        for i in range(MR):
+        for i in range(mr):
             for j in range(nv):
                 acc[i * NV + j] = (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
     for step in range(k):
         for j in range(nv):
             b_row[j] = (<const vec_in_memory*> (b + j * VW))[0]
-        for i in range(MR):
+        for i in range(mr):
             for j in range(nv):
-                acc[i * NV + j] += b_row[j] * a[i][at]
+                acc[i * NV + j] += b_row[j] * a[i * a_row]
         b += ld_b
-        at += a_step
+        a += a_step
     if mode == ADD_TO_C:
-        for i in range(MR):
+        for i in range(mr):
             for j in range(nv):
                 acc[i * NV + j] += (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
-    for i in range(MR):
+    for i in range(mr):
         for j in range(nv):
             (<vec_in_memory*> (c + i * ld_c + j * VW))[0] = acc[i * NV + j]
 
 
-cdef void tile(int nv, TileMode mode, Py_ssize_t k, const real** a, Py_ssize_t a_step,
-               const real* b, Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
-    """``tile_of`` for each constant width, so that each has its own unrolled loop."""
+cdef inline void tiles_of(const int mr, const int nv, Py_ssize_t n, TileMode mode, Py_ssize_t k,
+                          const real* a, Py_ssize_t a_tile, Py_ssize_t a_row, Py_ssize_t a_step,
+                          const real* b, Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+    """``n`` tiles below one another, A's ``a_tile`` apart."""
+    cdef Py_ssize_t t
+    for t in range(n):
+        tile_of(mr, nv, mode, k, a, a_row, a_step, b, ld_b, c, ld_c)
+        a += a_tile
+        c += mr * ld_c
+
+
+cdef inline void tiles_of_width(const int mr, int nv, Py_ssize_t n, TileMode mode, Py_ssize_t k,
+                                const real* a, Py_ssize_t a_tile, Py_ssize_t a_row,
+                                Py_ssize_t a_step, const real* b, Py_ssize_t ld_b,
+                                real* c, Py_ssize_t ld_c) noexcept nogil:
     if nv == 1:
-        tile_of(1, mode, k, a, a_step, b, ld_b, c, ld_c)
+        tiles_of(mr, 1, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
     elif nv == 2:
-        tile_of(2, mode, k, a, a_step, b, ld_b, c, ld_c)
+        tiles_of(mr, 2, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
     else:
-        tile_of(NV, mode, k, a, a_step, b, ld_b, c, ld_c)
+        tiles_of(mr, NV, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+
+
+cdef void tiles(Py_ssize_t rows, int nv, TileMode mode, Py_ssize_t k, const real* a,
+                Py_ssize_t a_tile, Py_ssize_t a_row, Py_ssize_t a_step, const real* b,
+                Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+    """``rows`` rows of C: ``tile_of`` for each constant height and width, its loops unrolled."""
+    cdef Py_ssize_t n = rows // MR
+    if n > 0:
+        tiles_of_width(MR, nv, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        rows -= n * MR
+        a += n * a_tile
+        c += n * MR * ld_c
+    if rows == 1:
+        tiles_of_width(1, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif rows == 2:
+        tiles_of_width(2, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif rows == 3:
+        tiles_of_width(3, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif rows == 4:
+        tiles_of_width(4, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif rows == 5:
+        tiles_of_width(5, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif MR > 6 and rows == 6:
+        tiles_of_width(6, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif MR > 7 and rows == 7:
+        tiles_of_width(7, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
 
 
 cdef struct Product:
@@ -123,9 +164,9 @@ cdef struct Product:
     bint c_is_padded                # whole vectors may be written to every row of C
     bint over_rows                  # a sum over a chunk's rows: never cut
     bint add                        # C += instead of C =
-    const real* bias                # forward: (n,) padded to whole vectors, or NULL
+    bint one_behind                 # forward: C's column n is 1, the input of the next layer's bias
     real* z                         # forward: z is kept here too, laid out like C, or NULL
-    forward_function forward        # forward: applied to the tile, or NULL
+    forward_function forward        # forward: applied to C, or NULL
     backward_function backward      # backward: C *= f'(reads), or NULL
     const real* reads               # backward: a or z of the layer below, laid out like C
     Py_ssize_t panels_per_task, rows_per_task
@@ -141,71 +182,69 @@ cdef inline Py_ssize_t whole_tiles(Py_ssize_t n) noexcept nogil:
     return (n + MR - 1) // MR * MR
 
 
-cdef void finish_tile(const Product* p, Py_ssize_t i, Py_ssize_t j, Py_ssize_t rows,
-                      Py_ssize_t cols) noexcept nogil:
-    """Bias and activation, or the activation's derivative, on a finished tile of C."""
+cdef void finish(const Product* p, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t j,
+                 Py_ssize_t cols) noexcept nogil:
+    """Activation, or its derivative, on a finished rectangle of C, padding included."""
     cdef real* c = p.c + i * p.ld_c + j
-    cdef real* z
-    cdef Py_ssize_t row, col
-    if p.bias != NULL:
-        for row in range(rows):
-            for col in range(cols):
-                c[row * p.ld_c + col] += p.bias[j + col]
+    cdef const real* reads
+    cdef Py_ssize_t row, n = rows, ld = p.ld_c
     if p.z != NULL:
-        z = p.z + i * p.ld_c + j
         for row in range(rows):
-            memcpy(z + row * p.ld_c, c + row * p.ld_c, cols * sizeof(real))
+            memcpy(p.z + (i + row) * ld + j, c + row * ld, cols * sizeof(real))
+    if cols == ld:
+        # Whole rows: one long row.
+        cols *= rows
+        n = 1
     if p.forward != NULL:
-        p.forward(c, rows, cols, p.ld_c)
+        p.forward(c, n, cols, ld)
+        if p.one_behind and p.n % VW != 0 and j + NR * GROUP_PANELS >= p.n:
+            for row in range(rows):
+                p.c[(i + row) * ld + p.n] = 1
     if p.backward != NULL:
-        p.backward(p.reads + i * p.ld_c + j, c, rows, cols, p.ld_c)
+        reads = p.reads + i * ld + j
+        p.backward(reads, c, n, cols, ld)
 
 
-cdef void product_block(const Product* p, Py_ssize_t first_row, Py_ssize_t last_row,
-                        Py_ssize_t panel, Py_ssize_t k, Py_ssize_t k_end, const real* b,
+cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_ssize_t panel,
+                        Py_ssize_t k, Py_ssize_t k_end, const real* b,
                         Py_ssize_t ld_b) noexcept nogil:
-    """Rows first_row … last_row-1 of a panel of C, summed over k … k_end-1; ``b`` starts at k."""
+    """Rows i … last_row-1 of a panel of C, summed over k … k_end-1; ``b`` starts at k."""
     cdef Py_ssize_t j = panel * NR
     cdef Py_ssize_t cols = min(p.n - j, <Py_ssize_t> NR)
     cdef Py_ssize_t padded = whole_vectors(cols)
     cdef int nv = <int> (padded // VW)
-    cdef Py_ssize_t width = padded if p.c_is_padded else cols
-    cdef Py_ssize_t i = first_row, rows, row
-    cdef Py_ssize_t a_step = MR if p.a_in_panels else p.a_step
-    cdef const real* a[MR]
-    cdef real buffer[MR * NR]
     cdef TileMode mode = FROM_C if k > 0 else ADD_TO_C if p.add else FROM_ZERO
+    cdef Py_ssize_t a_tile = MR * p.a_row, a_row = p.a_row, a_step = p.a_step
+    cdef Py_ssize_t rows, row, col
+    cdef const real* a
+    cdef real* c = p.c + i * p.ld_c + j
+    cdef real buffer[MR * NR]
+    if p.a_in_panels:
+        a_tile, a_row, a_step = MR * p.k, 1, MR
+    a = p.a + i // MR * a_tile + k * a_step
+    if padded == cols or p.c_is_padded:
+        tiles(last_row - i, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, c, p.ld_c)
+        return
     while i < last_row:
         rows = min(last_row - i, <Py_ssize_t> MR)
-        for row in range(MR):
-            if p.a_in_panels:
-                a[row] = p.a + i * p.k + k * MR + row
-            else:
-                a[row] = p.a + (i + min(row, rows - 1)) * p.a_row + k * p.a_step
-        if rows < MR or width < padded:
-            if mode != FROM_ZERO:
-                for row in range(rows):
-                    memcpy(buffer + row * NR, p.c + (i + row) * p.ld_c + j, width * sizeof(real))
-            tile(nv, mode, k_end - k, a, a_step, b, ld_b, buffer, NR)
+        if mode != FROM_ZERO:
             for row in range(rows):
-                memcpy(p.c + (i + row) * p.ld_c + j, buffer + row * NR, width * sizeof(real))
-        else:
-            tile(nv, mode, k_end - k, a, a_step, b, ld_b, p.c + i * p.ld_c + j, p.ld_c)
-        if k_end == p.k and p.c_is_padded:
-            finish_tile(p, i, j, rows, padded)
+                for col in range(cols):
+                    buffer[row * NR + col] = c[row * p.ld_c + col]
+        tiles(rows, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, buffer, NR)
+        for row in range(rows):
+            for col in range(cols):
+                c[row * p.ld_c + col] = buffer[row * NR + col]
         i += MR
+        a += a_tile
+        c += MR * p.ld_c
 
 
-cdef void product_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
-    """A rectangle of C: block after block of k, the panels of B within it, the rows within those."""
-    cdef const Product* p = <const Product*> context
-    cdef Py_ssize_t row_shares = (p.m + p.rows_per_task - 1) // p.rows_per_task
-    cdef Py_ssize_t first_row = task % row_shares * p.rows_per_task
-    cdef Py_ssize_t last_row = min(first_row + p.rows_per_task, p.m)
-    cdef Py_ssize_t first = task // row_shares * p.panels_per_task
-    cdef Py_ssize_t n_panels = min(p.panels_per_task, (p.n + NR - 1) // NR - first)
-    cdef Py_ssize_t k = 0, k_end, i, panel, cols, padded
-    cdef real* scratch = p.scratch + thread * p.scratch_size
+cdef void product_group(const Product* p, Py_ssize_t first_row, Py_ssize_t last_row,
+                        Py_ssize_t first, Py_ssize_t n_panels, real* scratch) noexcept nogil:
+    """All of k for a group of panels: find or make B's part, then all rows."""
+    cdef Py_ssize_t k = 0, k_end, i, end, panel, cols, padded
+    cdef Py_ssize_t j = first * NR
     cdef const real* b[GROUP_PANELS]
     cdef Py_ssize_t ld_b[GROUP_PANELS]
     while k < p.k:
@@ -227,11 +266,24 @@ cdef void product_task(void* context, Py_ssize_t task, int thread) noexcept nogi
                     pack_panels(p, first + panel, 1, k, k_end, <real*> b[panel])
         i = first_row
         while i < last_row:
+            end = min(i + ROW_BLOCK, last_row)
             for panel in range(n_panels):
-                product_block(p, i, min(i + ROW_BLOCK, last_row), first + panel, k, k_end,
-                              b[panel], ld_b[panel])
-            i += ROW_BLOCK
+                product_block(p, i, end, first + panel, k, k_end, b[panel], ld_b[panel])
+            if k_end == p.k and p.c_is_padded:
+                finish(p, i, end - i, j, whole_vectors(min(p.n - j, n_panels * NR)))
+            i = end
         k = k_end
+
+
+cdef void product_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
+    """A rectangle of C."""
+    cdef const Product* p = <const Product*> context
+    cdef Py_ssize_t row_shares = (p.m + p.rows_per_task - 1) // p.rows_per_task
+    cdef Py_ssize_t first_row = task % row_shares * p.rows_per_task
+    cdef Py_ssize_t first = task // row_shares * p.panels_per_task
+    product_group(p, first_row, min(first_row + p.rows_per_task, p.m), first,
+                  min(p.panels_per_task, (p.n + NR - 1) // NR - first),
+                  p.scratch + thread * p.scratch_size)
 
 
 cdef void multiply(Product* p, int n_threads) noexcept nogil:
@@ -241,6 +293,9 @@ cdef void multiply(Product* p, int n_threads) noexcept nogil:
     if p.m * p.n * p.k < LEAST_PARALLEL_WORK:
         n_threads = 1
     p.panels_per_task = min(<Py_ssize_t> GROUP_PANELS, n_panels)
+    if n_threads == 1 and n_panels <= GROUP_PANELS:
+        product_group(p, 0, p.m, 0, n_panels, p.scratch)
+        return
     groups = (n_panels + p.panels_per_task - 1) // p.panels_per_task
     row_shares = 1
     if n_threads > 1:
@@ -277,9 +332,10 @@ cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, P
                 (<vec_in_memory*> (to + col * depth + row * NR + v * VW))[0] = \
                     (<const vec_in_memory*> (b + col + v * VW))[0]
             col += NR
-        if rest > 0:
-            memcpy(to + whole * depth + row * padded, b + whole, rest * sizeof(real))
-            memset(to + whole * depth + row * padded + rest, 0, (padded - rest) * sizeof(real))
+        for col in range(whole, cols):
+            to[whole * depth + row * padded + col - whole] = b[col]
+        for col in range(rest, padded):
+            to[whole * depth + row * padded + col] = 0
         b += p.ld_b
 
 
@@ -341,23 +397,3 @@ cdef void pack_rows(const real* x, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t 
     if rows * cols < LEAST_PARALLEL_COPY:
         n_threads = 1
     parallel_for(n_threads, (cols + ROW_BLOCK - 1) // ROW_BLOCK, pack_rows_task, &job)
-
-
-# ---- bias gradients
-
-cdef void column_sums(const real* dz, Py_ssize_t rows, Py_ssize_t n_out, Py_ssize_t ld,
-                      bint add, real* db) noexcept nogil:
-    """db = the sums of dz's columns over the rows, in order; ``add``: added to what db holds."""
-    cdef Py_ssize_t i, j, cols
-    cdef Py_ssize_t block = 0
-    cdef real sums[NR]
-    while block < n_out:
-        cols = min(n_out - block, <Py_ssize_t> NR)
-        for j in range(NR):
-            sums[j] = 0
-        for i in range(rows):
-            for j in range(cols):
-                sums[j] += dz[i * ld + block + j]
-        for j in range(cols):
-            db[block + j] = db[block + j] + sums[j] if add else sums[j]
-        block += NR

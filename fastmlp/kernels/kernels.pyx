@@ -35,7 +35,7 @@ cdef extern from *:
         MR = FASTMLP_TILE_ROWS,
         NV = FASTMLP_TILE_VECTORS,
         NR = NV * VW,
-        K_BLOCK = 32768 / (NR * sizeof(real))
+        K_BLOCK = 32768 / (NR * sizeof(real)) + 8    // 512 inputs and the bias are one block
     };
     static const vec ZEROS;
 

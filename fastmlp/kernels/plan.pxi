@@ -59,10 +59,11 @@ cdef struct Layer:
     Py_ssize_t w, b                  # where they start in params
     Activation activation
     Py_ssize_t ld_in, ld_out         # from one row to the next of the layer's input and output
-    real* bias                       # b padded to whole vectors
-    real* panels                     # w and wT in panels for all chunks of a minibatch, or NULL:
-    real* transposed                 # the products copy what they need
-    bint in_place                    # panels of w are read where they are
+    real* panels                     # room for w and wT in panels, for all chunks of a minibatch
+    real* transposed
+    Product forward                  # z = [x, 1] [w; b]
+    Product backward                 # dx = dz wT
+    Product gradient                 # [dw; db] = [x, 1]T dz
 
 cdef struct Lane:
     # Rows of a minibatch on their way: row i of layer l's output is a[l + 1] + i * ld_out.
@@ -145,9 +146,7 @@ cdef class Plan:
 
     cdef int n_layers
     cdef Layer* layers
-    cdef char* bias_memory
     cdef char* panel_memory
-    cdef bint panels_whole           # the products find w and wT in panels
     cdef Lane* lanes                 # one per thread, a chunk of rows each
     cdef int n_lanes
     cdef Lane whole                  # a whole minibatch, for the steps called one by one
@@ -187,6 +186,7 @@ cdef class Plan:
     cdef int n_threads
     # The minibatch under way.
     cdef Py_ssize_t rows_done
+    cdef Py_ssize_t rows_held        # a full batch that lies in the first lane since `run` began
     cdef double value, weight_sum
     cdef real* slots
     cdef double* slot_values
@@ -199,9 +199,8 @@ cdef class Plan:
                   int loss=0, bint mean=True, double l2=0.0, int optimizer=0,
                   const double[::1] settings=None, real[:, ::1] state=None):
         cdef int l
-        cdef Py_ssize_t bytes_per_row = 0, size = 0
+        cdef Py_ssize_t bytes_per_row = 0
         cdef Layer* layer
-        cdef real* memory
         self.n_layers = <int> layers.shape[0]
         self.layers = <Layer*> allocate(self.n_layers * sizeof(Layer))
         self.params_view = params
@@ -213,18 +212,16 @@ cdef class Plan:
             layer.n_in, layer.n_out = layers[l, N_IN], layers[l, N_OUT]
             layer.w, layer.b = layers[l, W_OFFSET], layers[l, B_OFFSET]
             layer.activation = activation_table[layers[l, ACTIVATION]]
-            layer.ld_in, layer.ld_out = row_stride(layer.n_in), row_stride(layer.n_out)
-            layer.in_place = True
+            if layer.b != layer.w + layer.n_in * layer.n_out:
+                raise ValueError(f"layers: b of layer {l} does not follow w in params")
+            # An input has a column of ones behind its last, for the bias.
+            layer.ld_in = row_stride(layer.n_in + 1)
+            layer.ld_out = row_stride(layer.n_out + (l < self.n_layers - 1))
             self.work_per_row += layer.n_in * layer.n_out
             bytes_per_row += 2 * (layer.n_in + layer.n_out) * sizeof(real)
-            size += whole_vectors(layer.n_out)
-        self.chunk_rows = CHUNK_OF_NARROW if bytes_per_row <= NARROW_BYTES else CHUNK_OF_WIDE
-        self.bias_memory = <char*> allocate((size + 16) * sizeof(real))
-        memory = <real*> ((<Py_ssize_t> self.bias_memory + 63) // 64 * 64)
         for l in range(self.n_layers):
-            layer = &self.layers[l]
-            layer.bias = memory
-            memory += whole_vectors(layer.n_out)
+            self.describe_products(l)
+        self.chunk_rows = CHUNK_OF_NARROW if bytes_per_row <= NARROW_BYTES else CHUNK_OF_WIDE
         if self.trains:
             self.grads_view = grads
             self.grads = &grads[0]
@@ -244,7 +241,6 @@ cdef class Plan:
         PyMem_RawFree(self.lanes)
         free_lane(&self.whole)
         PyMem_RawFree(self.layers)
-        PyMem_RawFree(self.bias_memory)
         PyMem_RawFree(self.panel_memory)
         PyMem_RawFree(self.slots)
         PyMem_RawFree(self.slot_values)
@@ -257,7 +253,7 @@ cdef class Plan:
         """Room for ``rows`` rows on their way through all layers, worked on by ``n_threads``."""
         cdef int l, n = self.n_layers
         cdef Py_ssize_t chunk = min(rows, self.chunk_rows)
-        cdef Py_ssize_t widest = 0, deepest = chunk, copied = 0
+        cdef Py_ssize_t widest = 0, deepest = chunk, copied = 0, i
         cdef Py_ssize_t size = rows * self.layers[0].ld_in
         cdef Layer* layer
         cdef real* memory
@@ -266,9 +262,9 @@ cdef class Plan:
             layer = &self.layers[l]
             size += rows * layer.ld_out * (3 if self.trains else 2)
             widest = max(widest, max(layer.n_in, layer.n_out))
-            deepest = max(deepest, max(layer.n_in, layer.n_out))
+            deepest = max(deepest, max(layer.n_in + 1, layer.n_out))
             if self.trains and layer.n_out >= NARROWEST_TO_PACK:
-                copied = max(copied, chunk * whole_tiles(layer.n_in))
+                copied = max(copied, chunk * whole_tiles(layer.n_in + 1))
         lane.scratch_size = min((widest + NR - 1) // NR, <Py_ssize_t> GROUP_PANELS) * NR \
             * min(deepest, max(<Py_ssize_t> K_BLOCK, self.chunk_rows))
         size += copied + n_threads * lane.scratch_size
@@ -292,6 +288,10 @@ cdef class Plan:
             if self.trains:
                 lane.dz[l] = memory
                 memory += rows * layer.ld_out
+        for l in range(n):
+            layer = &self.layers[l]
+            for i in range(rows):
+                lane.a[l][i * layer.ld_in + layer.n_in] = 1
         lane.panels = memory
         memory += copied
         lane.targets = memory
@@ -343,7 +343,7 @@ cdef class Plan:
             return 0
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            size += layer.n_in * whole_vectors(layer.n_out)
+            size += (layer.n_in + 1) * whole_vectors(layer.n_out)
             if self.trains:
                 size += layer.n_out * whole_vectors(layer.n_in)
         self.panel_memory = <char*> allocate((size + 16) * sizeof(real))
@@ -351,7 +351,7 @@ cdef class Plan:
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.panels = memory
-            memory += layer.n_in * whole_vectors(layer.n_out)
+            memory += (layer.n_in + 1) * whole_vectors(layer.n_out)
             if self.trains:
                 layer.transposed = memory
                 memory += layer.n_out * whole_vectors(layer.n_in)
@@ -363,52 +363,56 @@ cdef class Plan:
         """Copy what the forward products of ``rows`` rows will read again for every chunk."""
         cdef int l
         cdef Layer* layer
-        cdef Product p
-        self.panels_whole = rows > self.chunk_rows
+        cdef bint again = rows > self.chunk_rows
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            layer.in_place = layer.n_out <= WIDEST_IN_PLACE or rows < FEWEST_ROWS_TO_PACK
-            memcpy(layer.bias, self.params + layer.b, layer.n_out * sizeof(real))
-            if self.panels_whole:
-                self.forward_product(&p, l)
-                pack_all(&p, n_threads)
+            layer.forward.in_place = \
+                layer.n_out <= WIDEST_IN_PLACE or rows < FEWEST_ROWS_TO_PACK
+            layer.forward.panels = layer.panels if again else NULL
+            layer.backward.panels = layer.transposed if again else NULL
+            if again:
+                pack_all(&layer.forward, n_threads)
 
     cdef void pack_backward(self, int n_threads) noexcept nogil:
         """The same for the backward products of the rows ``pack_forward`` was called for."""
         cdef int l
-        cdef Product p
-        if self.panels_whole:
-            for l in range(1, self.n_layers):
-                self.backward_product(&p, l)
-                pack_all(&p, n_threads)
+        for l in range(1, self.n_layers):
+            if self.layers[l].backward.panels != NULL:
+                pack_all(&self.layers[l].backward, n_threads)
 
-    cdef void forward_product(self, Product* p, int l) noexcept nogil:
-        """z = x w: what does not depend on the rows."""
+    cdef void describe_products(self, int l) noexcept nogil:
+        """What of a layer's three products does not depend on the rows."""
         cdef Layer* layer = &self.layers[l]
-        memset(p, 0, sizeof(Product))
-        p.n, p.k = layer.n_out, layer.n_in
+        cdef Product* p = &layer.forward
+        p.n, p.k = layer.n_out, layer.n_in + 1
         p.a_row, p.a_step = layer.ld_in, 1
         p.b = self.params + layer.w
         p.ld_b = layer.n_out
         p.b_is_padded = layer.n_out % VW == 0
-        p.in_place = layer.in_place
-        p.panels = layer.panels if self.panels_whole else NULL
-        p.bias = layer.bias
         p.ld_c = layer.ld_out
         p.c_is_padded = True
-
-    cdef void backward_product(self, Product* p, int l) noexcept nogil:
-        """dx = dz wT: what does not depend on the rows."""
-        cdef Layer* layer = &self.layers[l]
-        memset(p, 0, sizeof(Product))
-        p.n, p.k = layer.n_in, layer.n_out
-        p.a_row, p.a_step = layer.ld_out, 1
-        p.b = self.params + layer.w
-        p.ld_b = layer.n_out
-        p.b_transposed = True
-        p.panels = layer.transposed if self.panels_whole else NULL
-        p.ld_c = layer.ld_in
-        p.c_is_padded = True
+        p.one_behind = l < self.n_layers - 1
+        if not layer.activation.whole_row:
+            p.forward = layer.activation.forward
+        p = &layer.gradient
+        p.m, p.n = layer.n_in + 1, layer.n_out
+        p.a_in_panels = layer.n_out >= NARROWEST_TO_PACK
+        p.a_row, p.a_step = 1, layer.ld_in
+        p.ld_b = layer.ld_out
+        p.b_is_padded = True
+        p.in_place = layer.n_out <= WIDEST_IN_PLACE
+        p.ld_c = layer.n_out
+        p.over_rows = True
+        if l > 0:
+            p = &layer.backward
+            p.n, p.k = layer.n_in, layer.n_out
+            p.a_row, p.a_step = layer.ld_out, 1
+            p.b = self.params + layer.w
+            p.ld_b = layer.n_out
+            p.b_transposed = True
+            p.ld_c = layer.ld_in
+            p.c_is_padded = True
+            p.backward = self.layers[l - 1].activation.backward
 
     cdef void forward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows,
                            int n_threads) noexcept nogil:
@@ -418,24 +422,16 @@ cdef class Plan:
         cdef Product p
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            self.forward_product(&p, l)
+            p = layer.forward
             p.m = rows
             p.a = lane.a[l] + at * layer.ld_in
+            p.c = lane.a[l + 1] + at * layer.ld_out
+            if lane.z[l] != NULL:
+                p.z = lane.z[l] + at * layer.ld_out
             p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
-            if l == self.n_layers - 1:
-                # The loss reads both the scores z and a = f(z).
-                p.c = lane.z[l] + at * layer.ld_out
-                multiply(&p, n_threads)
-                memcpy(lane.a[l + 1] + at * layer.ld_out, p.c,
-                       rows * layer.ld_out * sizeof(real))
-                layer.activation.forward(lane.a[l + 1] + at * layer.ld_out, rows, layer.n_out,
-                                         layer.ld_out)
-            else:
-                p.c = lane.a[l + 1] + at * layer.ld_out
-                if lane.z[l] != NULL:
-                    p.z = lane.z[l] + at * layer.ld_out
-                p.forward = layer.activation.forward
-                multiply(&p, n_threads)
+            multiply(&p, n_threads)
+            if layer.activation.whole_row:
+                layer.activation.forward(p.c, rows, layer.n_out, layer.ld_out)
 
     cdef double loss_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows,
                           double scale) noexcept nogil:
@@ -459,41 +455,29 @@ cdef class Plan:
         """③ dz[L] → dw, db of every layer, written to ``grads`` or added to it."""
         cdef int l
         cdef Layer* layer
-        cdef Layer* below
         cdef Product p
         for l in range(self.n_layers - 1, -1, -1):
             layer = &self.layers[l]
-            memset(&p, 0, sizeof(Product))
-            p.m, p.n, p.k = layer.n_in, layer.n_out, rows
+            p = layer.gradient
+            p.k = rows
             p.a = lane.a[l] + at * layer.ld_in
-            p.a_row, p.a_step = 1, layer.ld_in
-            if layer.n_out >= NARROWEST_TO_PACK:
-                pack_rows(p.a, rows, layer.n_in, layer.ld_in, lane.panels, n_threads)
+            if p.a_in_panels:
+                pack_rows(p.a, rows, layer.n_in + 1, layer.ld_in, lane.panels, n_threads)
                 p.a = lane.panels
-                p.a_in_panels = True
             p.b = lane.dz[l] + at * layer.ld_out
-            p.ld_b = layer.ld_out
-            p.b_is_padded = True
-            p.in_place = layer.n_out <= WIDEST_IN_PLACE
-            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             p.c = grads + layer.w
-            p.ld_c = layer.n_out
-            p.over_rows = True
             p.add = add
+            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             multiply(&p, n_threads)
-            column_sums(lane.dz[l] + at * layer.ld_out, rows, layer.n_out, layer.ld_out, add,
-                        grads + layer.b)
             if l == 0:
                 break
-            below = &self.layers[l - 1]
-            self.backward_product(&p, l)
+            p = layer.backward
             p.m = rows
             p.a = lane.dz[l] + at * layer.ld_out
-            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             p.c = lane.dz[l - 1] + at * layer.ld_in
-            p.backward = below.activation.backward
-            p.reads = (lane.z[l - 1] if below.activation.reads_z else lane.a[l]) \
+            p.reads = (lane.z[l - 1] if self.layers[l - 1].activation.reads_z else lane.a[l]) \
                 + at * layer.ld_in
+            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             multiply(&p, n_threads)
 
     cdef double objective(self, double total, double scale) noexcept nogil:
@@ -708,6 +692,7 @@ cdef class Plan:
         cdef Status status
         self.losses_view = losses
         self.first_epoch = first_epoch
+        self.rows_held = 0
         until_epoch = min(until_epoch, first_epoch + losses.shape[0])
         with nogil:
             status = self.train(until_epoch, listen, now() + seconds)
@@ -792,8 +777,11 @@ cdef class Plan:
         """⓪–③ for one chunk of the minibatch, straight into ``grads``."""
         cdef Lane* lane = &self.lanes[0]
         cdef bint bad_target
-        if not self.load_rows(lane, start + first, rows, &self.bad_row, &bad_target):
-            return BAD_TARGET_ROW if bad_target else BAD_INPUT_ROW
+        if self.rows_held != rows:
+            if not self.load_rows(lane, start + first, rows, &self.bad_row, &bad_target):
+                return BAD_TARGET_ROW if bad_target else BAD_INPUT_ROW
+            if self.order == NULL and rows == self.x.n_rows:
+                self.rows_held = rows
         self.forward_rows(lane, 0, rows, self.n_threads)
         self.value += self.loss_rows(lane, 0, rows, scale)
         self.backward_rows(lane, 0, rows, self.grads, first > 0, self.n_threads)
