@@ -4,7 +4,7 @@ A map of the package; imports only point down::
 
     doors       progress, benchmarks, cli           other packages; imported when asked for
     training    training, callbacks, trace          epochs, minibatches, stopping, listening
-    network     network, serialization              layers, parameters, prediction, files
+    network     network, predictor, serialization   layers, parameters, prediction, files
     data        arrays, datasets                    user arrays in, rows out
     tables      activations, losses, optimizers,    small declarations; how many threads
                 initializers, metrics, threads
@@ -22,6 +22,7 @@ from .config import show_config
 from .losses import BinaryCrossEntropy, CrossEntropy, HalfSquaredError, MeanSquaredError
 from .network import MLP
 from .optimizers import SGD, Adam
+from .predictor import Predictor
 from .threads import get_num_threads, set_num_threads
 from .training import History, Trainer
 from .version import __version__
@@ -40,6 +41,7 @@ __all__ = [
     "HalfSquaredError",
     "History",
     "MeanSquaredError",
+    "Predictor",
     "Progress",
     "Trainer",
     "__version__",

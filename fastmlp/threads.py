@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from functools import cache
 from numbers import Integral
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
 # The kernels' pool is no larger.
 MAX_THREADS = 64
+# Multiplications below which even asking for the default takes longer than they do.
+LEAST_WORK = 250_000
 
 _chosen: int | None = None
 
@@ -60,9 +63,14 @@ def get_num_threads() -> int:
     return max(1, min(_processors(), _quota(), MAX_THREADS))
 
 
-def resolve(n_threads: int | None) -> int:
-    """Return ``n_threads`` checked, or the default for None."""
-    return get_num_threads() if n_threads is None else _checked(n_threads)
+def resolve(n_threads: int | None, work: int = LEAST_WORK) -> int:
+    """Return ``n_threads`` checked; for None the default, or 1 for too little work.
+
+    ``work`` counts multiplications.
+    """
+    if n_threads is not None:
+        return _checked(n_threads)
+    return get_num_threads() if work >= LEAST_WORK else 1
 
 
 def _checked(n_threads: int) -> int:
@@ -85,8 +93,9 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def _quota() -> int:
-    """Return the processors the control group's CPU quota amounts to, rounded up."""
+    """Return the processors the control group's CPU quota amounts to, rounded up; read once."""
     smallest: float = MAX_THREADS
     for line in _text("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -68,6 +68,8 @@ class Plan:
         The optimizer's own: see ``optimizers.pxi``. Read once.
     state : real, shape (n_vectors, n_params)
         The optimizer's vectors. Read and written by ``step`` and ``run``.
+    frozen : bool
+        Copy the weights now and for good: ``params`` is not held, and all there is is ``predict``.
     """
 
     n_params: int
@@ -88,6 +90,7 @@ class Plan:
         optimizer: int = 0,
         settings: _Double | None = None,
         state: _Real | None = None,
+        frozen: bool = False,
     ) -> None: ...
     def predict(self, x: Source, out: _Real, n_threads: int = 1) -> int:
         """Write the outputs for all rows of ``x`` to ``out`` (n, n_out).

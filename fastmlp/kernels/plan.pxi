@@ -155,6 +155,7 @@ cdef class Plan:
     cdef readonly Py_ssize_t chunk_rows
     cdef Py_ssize_t work_per_row     # multiplications
     cdef readonly bint trains
+    cdef bint frozen                 # only predicts, from panels of its own
     cdef real[::1] params_view
     cdef real* params
     # What is trained with.
@@ -197,7 +198,7 @@ cdef class Plan:
 
     def __cinit__(self, const int64_t[:, ::1] layers, real[::1] params, *, real[::1] grads=None,
                   int loss=0, bint mean=True, double l2=0.0, int optimizer=0,
-                  const double[::1] settings=None, real[:, ::1] state=None):
+                  const double[::1] settings=None, real[:, ::1] state=None, bint frozen=False):
         cdef int l
         cdef Py_ssize_t bytes_per_row = 0
         cdef Layer* layer
@@ -222,6 +223,8 @@ cdef class Plan:
         for l in range(self.n_layers):
             self.describe_products(l)
         self.chunk_rows = CHUNK_OF_NARROW if bytes_per_row <= NARROW_BYTES else CHUNK_OF_WIDE
+        if frozen:
+            self.freeze()
         if self.trains:
             self.grads_view = grads
             self.grads = &grads[0]
@@ -357,6 +360,19 @@ cdef class Plan:
                 memory += layer.n_out * whole_vectors(layer.n_in)
         return 0
 
+    cdef int freeze(self) except -1:
+        """Copy the weights into panels for good, and let go of ``params``."""
+        cdef int l
+        self.make_panels(self.chunk_rows + 1)
+        with nogil:
+            self.pack_forward(self.chunk_rows + 1, 1)
+        self.frozen = True
+        self.params_view = None
+        self.params = NULL
+        for l in range(self.n_layers):
+            self.layers[l].forward.b = NULL
+        return 0
+
     # ---- the steps, on rows at … at+rows-1 of a lane
 
     cdef void pack_forward(self, Py_ssize_t rows, int n_threads) noexcept nogil:
@@ -364,6 +380,8 @@ cdef class Plan:
         cdef int l
         cdef Layer* layer
         cdef bint again = rows > self.chunk_rows
+        if self.frozen:
+            return
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.forward.in_place = \
@@ -556,14 +574,17 @@ cdef class Plan:
         cdef double total = 0
         self.make_lanes(n_threads, n)
         job.plan, job.n = <void*> self, n
+        if chunks == 1:
+            job.bad, job.values = &bad, &total
+            with nogil:
+                self.pack_forward(n, n_threads)
+                score_rows(job, 0, &self.lanes[0], n_threads)
+            return total, bad
         job.bad = <Py_ssize_t*> allocate(chunks * (sizeof(Py_ssize_t) + sizeof(double)))
         job.values = <double*> (job.bad + chunks)
         with nogil:
             self.pack_forward(n, n_threads)
-            if chunks == 1:
-                score_rows(job, 0, &self.lanes[0], n_threads)
-            else:
-                parallel_for(n_threads, chunks, score_task, job)
+            parallel_for(n_threads, chunks, score_task, job)
             for i in range(chunks):
                 if bad < 0:
                     bad = job.bad[i]
