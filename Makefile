@@ -64,5 +64,5 @@ clean:
 
 # The one release of PyTorch that also comes without gigabytes of CUDA where a CPU build is at hand.
 .venv/peers: .venv/made
-	$(BIN)/python -m pip install --quiet torch==2.13.0 scikit-learn
+	$(BIN)/python -m pip install --quiet torch==2.13.0 scikit-learn onnx onnxruntime
 	touch $@

@@ -254,7 +254,7 @@ def until_workers_ran(build, work):
 def test_training_on_any_number_of_threads(dtype, shape, optimizer):
     """Threads share chunks of a small network; of a large one, tiles and blocks of parameters."""
     alone = bits_of(trained(dtype, shape, optimizer))
-    for n_threads in (2, 3, 4):
+    for n_threads in (2, 3, 4, 8):
 
         def work(n_threads=n_threads):
             assert_same(trained(dtype, shape, optimizer, n_threads), alone)
@@ -277,7 +277,7 @@ def test_steps_on_any_number_of_threads(dtype):
         return [array.tobytes() for array in left]
 
     alone = steps(1)
-    for n_threads in (2, 3, 4):
+    for n_threads in (2, 3, 4, 8):
 
         def work(n_threads=n_threads):
             assert steps(n_threads) == alone
@@ -295,7 +295,7 @@ def test_prediction_on_any_number_of_threads(dtype, sizes, rows):
     mlp = fm.MLP(sizes, activation="tanh", output="softmax", seed=0, dtype=dtype)
     alone = mlp.predict(X, n_threads=1)
     value = mlp.evaluate(X, y, sample_weight=weights, n_threads=1)
-    for n_threads in (2, 3, 4):
+    for n_threads in (2, 3, 4, 8):
 
         def work(n_threads=n_threads):
             assert mlp.predict(X, n_threads=n_threads).tobytes() == alone.tobytes()

@@ -30,6 +30,8 @@ DOORS = {
         "fastmlp.benchmarks.rivals.pytorch_compiled",
     ),
     "jax": "fastmlp.benchmarks.rivals.jax_scan",
+    "onnx": "fastmlp.benchmarks.rivals.onnx_runtime",
+    "onnxruntime": "fastmlp.benchmarks.rivals.onnx_runtime",
 }
 
 

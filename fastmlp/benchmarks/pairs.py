@@ -6,6 +6,7 @@ environment and the CPU affinity, so that no other library's thread pool is arou
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .claims import CLAIMS, Call, versions
 from .rivals import RIVALS, Run
 from .works import WORKS, objective
 
@@ -66,8 +68,7 @@ def measure(
 
     rounds: list[Round] = []
     if same_loss(warm_losses):
-        while undisturbed(rounds).sum() < pairs and len(rounds) < 2 * pairs:
-            rounds.append(_round(runs["baseline"], runs["rival"]))
+        rounds = interleaved(lambda: timed(runs["baseline"]), lambda: timed(runs["rival"]), pairs)
     final_losses = {side: objective(work, run.weights(), data) for side, run in runs.items()}
 
     record: dict[str, Any] = {
@@ -83,12 +84,61 @@ def measure(
     return record | summarize(rounds, work.epochs)
 
 
+def measure_claim(name: str, pairs: int | None) -> dict[str, Any]:
+    """Time the two calls of a claim in turn and return the record of it.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``CLAIMS``.
+    pairs : int or None
+        As for `measure`.
+    """
+    claim = CLAIMS[name]
+    ours, theirs = claim.calls()
+    seconds = max(seconds_of(ours) + seconds_of(theirs) for _ in range(2))
+    if pairs is None:
+        pairs = MANY_ROUNDS if seconds < SLOW_ROUND else FEW_ROUNDS
+    rounds = interleaved(lambda: seconds_of(ours), lambda: seconds_of(theirs), pairs)
+    record = {
+        "rival": claim.rival,
+        "threads": claim.threads,
+        "floor": claim.floor,
+        "goal": claim.goal,
+        "versions": versions(claim),
+        "build": _fastmlp_config(),
+        "rounds": rounds,
+    }
+    return record | summarize(rounds, 1)
+
+
+def interleaved(
+    baseline: Callable[[], float], rival: Callable[[], float], pairs: int
+) -> list[Round]:
+    """Return rounds of both, timed in turn, until enough of them are undisturbed."""
+    rounds: list[Round] = []
+    while undisturbed(rounds).sum() < pairs and len(rounds) < 2 * pairs:
+        # the control is spread over the round, to notice a disturbance of either side
+        control = _control()
+        baseline_seconds = baseline()
+        control += _control()
+        rival_seconds = rival()
+        control += _control()
+        rounds.append({"baseline": baseline_seconds, "rival": rival_seconds, "control": control})
+    return rounds
+
+
+def seconds_of(call: Call) -> float:
+    """Return the seconds a call takes."""
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
 def timed(run: Run) -> float:
     """Return the seconds one training takes, from the initial weights."""
     run.reset()
-    start = perf_counter()
-    run.train()
-    return perf_counter() - start
+    return seconds_of(run.train)
 
 
 def same_loss(losses: dict[str, float]) -> bool:
@@ -121,16 +171,6 @@ def summarize(rounds: list[Round], epochs: int) -> dict[str, Any]:
     return summary
 
 
-def _round(baseline: Run, rival: Run) -> Round:
-    # the control is spread over the round, to notice a disturbance of either side
-    control = _control()
-    baseline_seconds = timed(baseline)
-    control += _control()
-    rival_seconds = timed(rival)
-    control += _control()
-    return {"baseline": baseline_seconds, "rival": rival_seconds, "control": control}
-
-
 def _control() -> float:
     """Return the seconds a fixed piece of work takes that depends on nobody's library."""
     start = perf_counter()
@@ -150,13 +190,17 @@ def _fastmlp_config() -> dict[str, Any]:
 def main() -> None:
     """Measure one pair and write its record to the file given by ``--json``."""
     parser = argparse.ArgumentParser(prog="python -m fastmlp.benchmarks.pairs")
-    parser.add_argument("--work", required=True, choices=WORKS)
-    parser.add_argument("--rival", required=True, choices=RIVALS)
+    parser.add_argument("--work", choices=WORKS)
+    parser.add_argument("--rival", choices=RIVALS)
     parser.add_argument("--baseline", default="fastmlp", choices=RIVALS)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--claim", choices=CLAIMS)
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args()
+    if args.claim:
+        args.json.write_text(json.dumps(measure_claim(args.claim, args.pairs)))
+        return
     try:
         record = measure(args.work, args.rival, args.baseline, args.threads, args.pairs)
     except NotImplementedError as refusal:

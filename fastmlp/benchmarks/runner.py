@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import importlib.util
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .claims import CLAIMS
 from .rivals import RIVALS
 from .works import WORKS
 
@@ -41,14 +43,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     rivals = [name for name in args.rivals if name != args.baseline]
     records: list[Record] = []
+
+    def keep(record: Record, cell: str) -> None:
+        records.append(record)
+        print(f"{record['work']} / {record['rival']}: {cell}", file=sys.stderr, flush=True)
+        if args.out:  # after every pair, so that an interrupted run leaves what it has
+            save(args.out, config | {"records": records})
+
     for work in args.works:
         for rival in rivals:
             record = _run(work, rival, args.baseline, args.threads, args.pairs)
-            records.append({"work": work, "rival": rival} | record)
-            print(f"{work} / {rival}: {_cell(record)}", file=sys.stderr, flush=True)
-            if args.out:  # after every pair, so that an interrupted run leaves what it has
-                _save(args.out, config | {"records": records})
+            keep({"work": work, "rival": rival} | record, cell(record))
     print(table(config, records))
+    if args.claims:
+        claims = len(records)
+        for name in CLAIMS:
+            if any(name.startswith(prefix) for prefix in args.claims):
+                record = _run_claim(name, args.pairs)
+                keep({"work": name, "rival": CLAIMS[name].rival} | record, cell(record))
+        print(table_of_claims(records[claims:]))
     return int(any("failed" in r or r.get("same_loss") is False for r in records))
 
 
@@ -58,7 +71,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="How many times faster fastmlp trains than other libraries: the median ratio "
         "of interleaved pairs, with its 95 %% interval.",
     )
-    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK")
+    parser.add_argument("--works", nargs="*", choices=WORKS, default=list(WORKS), metavar="WORK")
+    parser.add_argument(
+        "--claims",
+        nargs="+",
+        default=[],
+        metavar="PREFIX",
+        help="also what else is claimed: predict, frozen, float64, 'two threads', default",
+    )
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS), metavar="NAME")
     parser.add_argument("--baseline", choices=RIVALS, default="fastmlp", help="what is compared")
     parser.add_argument("--threads", type=int, default=1)
@@ -80,20 +100,35 @@ def _run(work: str, rival: str, baseline: str, n_threads: int, pairs: int | None
         result = Path(folder, "record.json")
         command = [sys.executable, "-P", "-m", "fastmlp.benchmarks.pairs"]
         command += ["--work", work, "--rival", rival, "--baseline", baseline]
-        command += ["--threads", str(n_threads), "--json", str(result)]
-        command += ["--pairs", str(pairs)] if pairs else []
-        done = subprocess.run(
-            command,
-            env=environment(n_threads),
-            preexec_fn=lambda: _pin(n_threads),
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            return {"failed": f"exit status {done.returncode}: {last}", "stderr": done.stderr}
-        record: Record = json.loads(result.read_text())
-        return record
+        command += ["--threads", str(n_threads)]
+        return _in_process(command, n_threads, pairs, result)
+
+
+def _run_claim(name: str, pairs: int | None) -> Record:
+    """Measure one claim in a fresh process."""
+    claim = CLAIMS[name]
+    for package in (claim.package, "onnx" if claim.package else None):
+        if package and importlib.util.find_spec(package) is None:
+            return {"skipped": f"{package} is not installed"}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-P", "-m", "fastmlp.benchmarks.pairs", "--claim", name]
+        return _in_process(command, claim.threads, pairs, Path(folder, "record.json"))
+
+
+def _in_process(command: list[str], n_threads: int, pairs: int | None, result: Path) -> Record:
+    command += ["--json", str(result), *(["--pairs", str(pairs)] if pairs else [])]
+    done = subprocess.run(
+        command,
+        env=environment(n_threads),
+        preexec_fn=lambda: _pin(n_threads),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"failed": f"exit status {done.returncode}: {last}", "stderr": done.stderr}
+    record: Record = json.loads(result.read_text())
+    return record
 
 
 def environment(n_threads: int) -> dict[str, str]:
@@ -132,7 +167,8 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _save(folder: Path, results: dict[str, Any]) -> None:
+def save(folder: Path, results: dict[str, Any]) -> None:
+    """Write a run's raw numbers to a file named after its date."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = results["date"].replace(":", "").replace("+0000", "Z")
     path = folder / f"{stamp}-{results['threads']}-threads.json"
@@ -148,11 +184,23 @@ def table(config: dict[str, Any], records: list[Record]) -> str:
         cells = {r["rival"]: r for r in records if r["work"] == work}
         times = [r["seconds_per_epoch"] for r in cells.values() if r.get("ratio")]
         own = _duration(sorted(times)[len(times) // 2]) if times else "–"
-        rows.append([work, own, *(_cell(cells[rival]) for rival in rivals)])
+        rows.append([work, own, *(cell(cells[rival]) for rival in rivals)])
+    return "\n".join([*_head(config, records), "", *_aligned(rows), "", *_foot(records)])
+
+
+def table_of_claims(records: list[Record]) -> str:
+    """Return the claims, each with its ratio beside its floor and its goal."""
+    rows = [["claim", "against", "times faster", "floor", "goal"]]
+    for r in records:
+        limits = [f"{r[key]:g}" if key in r else "" for key in ("floor", "goal")]
+        rows.append([r["work"], r["rival"], cell(r), *limits])
+    return "\n".join([*_aligned(rows), "", *_foot(records)])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, "  ".join("-" * w for w in widths))
-    return "\n".join([*_head(config, records), "", *lines, "", *_foot(records)])
+    return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
 
 
 def _head(config: dict[str, Any], records: list[Record]) -> list[str]:
@@ -181,19 +229,20 @@ def _foot(records: list[Record]) -> list[str]:
         elif "failed" in r:
             lines.append(f"{pair}: FAILED: {r['failed']}")
         else:
-            if not r["same_loss"]:
+            if not r.get("same_loss", True):
                 lines.append(f"{pair}: LOSSES DIFFER, so no time counts: {r['losses']}")
             if r["dropped"]:
                 lines.append(f"{pair}: {r['dropped']} of {len(r['rounds'])} rounds dropped")
     return lines
 
 
-def _cell(record: Record) -> str:
+def cell(record: Record) -> str:
+    """Return what a table shows of a record: the ratio with its interval, or why there is none."""
     if "skipped" in record:
         return "–"
     if "failed" in record:
         return "FAILED"
-    if not record["same_loss"]:
+    if not record.get("same_loss", True):
         return "LOSSES DIFFER"
     if not record["ratio"]:
         return "too few rounds"

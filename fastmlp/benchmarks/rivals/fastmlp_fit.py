@@ -18,8 +18,8 @@ class Run:
         self.mlp = fm.MLP.from_weights(ws, bs, activation=work.activation, output=work.output)
         self.trainer = fm.Trainer(
             self.mlp,
-            loss=_loss(work),
-            optimizer=_optimizer(work),
+            loss=loss_of(work),
+            optimizer=optimizer_of(work),
             batch_size=work.batch_size,
             n_threads=self.n_threads,
         )
@@ -33,13 +33,15 @@ class Run:
         ]
 
 
-def _loss(work: Work) -> fm.HalfSquaredError | str:
+def loss_of(work: Work) -> fm.HalfSquaredError | str:
+    """Return the work's loss as `Trainer` takes it."""
     if work.loss == "half_squared_error":
         return fm.HalfSquaredError(reduction="sum")
     return work.loss
 
 
-def _optimizer(work: Work) -> fm.SGD | fm.Adam:
+def optimizer_of(work: Work) -> fm.SGD | fm.Adam:
+    """Return the work's optimizer as `Trainer` takes it."""
     s = work.optimizer
     if isinstance(s, SGD):
         return fm.SGD(lr=s.lr, momentum=s.momentum)
