@@ -32,9 +32,17 @@ lint: .venv/linted                    ## style, types, and the compiled room aga
 wheel: .venv/linted                   ## dist/: the wheel and the source distribution
 	$(BIN)/python -m build --outdir dist
 
-bench: .venv/installed peers          ## one table of ratios against the peers
+bench: .venv/installed peers          ## every claim against the peers; writes bench/RESULTS.md
 	$(BIN)/python -P -m pip install --quiet jax
 	$(BIN)/fastmlp bench --out bench/results
+	$(BIN)/fastmlp bench --out bench/results --rivals pytorch jax --threads 2
+	$(BIN)/fastmlp bench --out bench/results --works --claims predict frozen float64 two default
+	set -e; for variant in $$($(BIN)/python -P -c \
+	    "from fastmlp import kernels; print(*kernels.usable_variants())"); do \
+	  FASTMLP_VARIANT=$$variant $(BIN)/python -m bench.products \
+	      --json bench/results/products-$$variant.json; \
+	done
+	$(BIN)/python -m bench.report
 
 sanitize: .venv/tested                ## the kernels' tests under the address sanitizer
 	bash tests/sanitize.sh
