@@ -504,6 +504,9 @@ import numpy as np
 import fastmlp as fm
 from fastmlp import kernels
 
+# A suite that was started in the background passes on that Ctrl-C is to be ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class InterruptAfter(fm.Callback):
     def __init__(self, seconds):
         self.seconds = seconds
