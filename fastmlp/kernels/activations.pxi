@@ -3,7 +3,7 @@
 # The loops are plain so that the compiler vectorises them: no branch, no call, no errno. Forward
 # works in place on a block of rows; backward multiplies dz by f'(z), read from a = f(z) or from z,
 # whichever the table says. Whole vectors are processed, padding included: what a padded column
-# holds is never read.
+# holds is never read. Where rows lie without a gap, several may come as a single long one.
 
 
 cdef inline real round_to_integer(real x, integer* whole) noexcept nogil:
