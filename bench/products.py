@@ -23,6 +23,7 @@ from time import perf_counter
 import numpy as np
 
 from fastmlp import kernels, show_config
+from fastmlp.benchmarks.pairs import median_interval
 from fastmlp.kernels.variants import VARIANTS
 
 SHAPES = [(64, 784, 128), (128, 512, 512), (128, 784, 1024), (128, 1024, 1024), (512, 512, 512)]
@@ -121,13 +122,6 @@ def rate(call: Callable[[], object], operations: float, times: int) -> float:
     return operations * times / (perf_counter() - start)
 
 
-def interval(ratios: np.ndarray) -> tuple[float, float, float]:
-    """Return the median with its bootstrap 95 % interval."""
-    samples = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
-    low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
-    return float(np.median(ratios)), float(low), float(high)
-
-
 def main() -> int:
     """Measure all shapes, print the table, and keep the raw rates where asked."""
     parser = argparse.ArgumentParser(prog="python -m bench.products")
@@ -164,8 +158,8 @@ def main() -> int:
                         for _ in range(args.rounds)
                     ]
                 )
-                of_peak = interval(rounds[:, 1] / rounds[:, 0])
-                of_numpy = interval(rounds[:, 1] / rounds[:, 2])
+                of_peak = median_interval(rounds[:, 1] / rounds[:, 0])
+                of_numpy = median_interval(rounds[:, 1] / rounds[:, 2])
                 cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*cell) for cell in (of_peak, of_numpy)]
                 shape = f"{m} x {k} x {n}"
                 print(f"{shape:20} {name:11} {cells[0]:24} {cells[1]:24}", flush=True)

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fastmlp.benchmarks.pairs import median_interval
 from fastmlp.benchmarks.runner import cell
 from fastmlp.benchmarks.works import WORKS
-
-from .products import interval
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -68,7 +67,10 @@ def products(results: list[tuple[str, dict[str, Any]]]) -> list[str]:
         rows = [["rows x n_in x n_out", "product", "of the peak", "x NumPy"]]
         for record in result["records"]:
             rates = np.array(record["rates"])
-            ratios = (interval(rates[:, 1] / rates[:, 0]), interval(rates[:, 1] / rates[:, 2]))
+            ratios = (
+                median_interval(rates[:, 1] / rates[:, 0]),
+                median_interval(rates[:, 1] / rates[:, 2]),
+            )
             cells = ["{:.2f} [{:.2f}, {:.2f}]".format(*ratio) for ratio in ratios]
             rows.append([" x ".join(map(str, record["shape"])), record["product"], *cells])
         lines += ["", *markdown(rows)]

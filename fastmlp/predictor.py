@@ -85,26 +85,20 @@ class Predictor:
         ValueError, TypeError
             If ``X`` has another number of columns, no rows, or a number that is not finite.
         """
-        direct = type(X) is np.ndarray and X.dtype == self.dtype and X.dtype.isnative
-        if not (direct and X.ndim == 2 and X.shape[1] == self.sizes[0] and X.flags.aligned):
+        direct = type(X) is np.ndarray and X.dtype == self.dtype and X.flags.aligned
+        if not (direct and X.ndim == 2 and X.shape[1] == self.sizes[0] and len(X)):
             X = arrays.inputs(X, self.sizes[0]).array
         n = len(X)
-        if n == 0:
-            arrays.inputs(X, self.sizes[0])
-        if n_threads is not None or n * len(self._params) >= threads.LEAST_WORK:
-            n_threads = threads.resolve(n_threads)
-        if out is None:
-            result = np.empty((n, self.sizes[-1]), self.dtype)
-        else:
-            result = arrays.output_buffer(out, (n, self.sizes[-1]), self.dtype)
-            if np.may_share_memory(out, X):
-                X = X.copy()
+        n_threads = threads.resolve(n_threads, n * len(self._params))
+        result = arrays.output_buffer(out, (n, self.sizes[-1]), self.dtype)
+        if out is not None and np.may_share_memory(out, X):
+            X = X.copy()
         # Taking from a list is one step for every thread; a plan in no list is ours alone.
         try:
             plan = self._idle.pop()
         except IndexError:
             plan = self._new_plan()
-        bad = plan.predict(self._build.Source(X), result, n_threads or 1)
+        bad = plan.predict(self._build.Source(X), result, n_threads)
         self._idle.append(plan)
         if bad >= 0:
             raise arrays.inputs(X, self.sizes[0]).not_finite(bad, self.dtype)

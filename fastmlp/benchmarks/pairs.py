@@ -156,6 +156,13 @@ def undisturbed(rounds: list[Round]) -> NDArray[np.bool_]:
     return near
 
 
+def median_interval(ratios: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the median, and the ends of its bootstrap 95 % interval."""
+    samples = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
+    low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)
+
+
 def summarize(rounds: list[Round], epochs: int) -> dict[str, Any]:
     """Drop the disturbed rounds; give the median ratio with its bootstrap 95 % interval."""
     kept = undisturbed(rounds)
@@ -164,9 +171,8 @@ def summarize(rounds: list[Round], epochs: int) -> dict[str, Any]:
     summary: dict[str, Any] = {"kept": len(ratios), "dropped": len(rounds) - len(ratios)}
     summary["ratio"] = None
     if len(ratios) >= LEAST_ROUNDS:
-        samples = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
-        low, high = np.percentile(np.median(samples, axis=1), [2.5, 97.5])
-        summary["ratio"] = {"median": float(np.median(ratios)), "low": low, "high": high}
+        median, low, high = median_interval(ratios)
+        summary["ratio"] = {"median": median, "low": low, "high": high}
         summary["seconds_per_epoch"] = float(np.median(baseline)) / epochs
     return summary
 
