@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SOURCES := $(shell find fastmlp -name '*.py*' -o -name '*.pxi' -o -path 'fastmlp/data/*') \
            setup.py pyproject.toml
 
-.PHONY: demo test test-all peers lint wheel bench sanitize clean
+.PHONY: demo test test-all peers lint wheel bench bench-check sanitize clean
 
 demo: .venv/installed                 ## train on handwritten digits, print the accuracy
 	$(BIN)/fastmlp demo
@@ -43,6 +43,9 @@ bench: .venv/installed peers          ## every claim against the peers; writes b
 	      --json bench/results/products-$$variant.json; \
 	done
 	$(BIN)/python -m bench.report
+
+bench-check: .venv/installed          ## the machine code of every build's inner loops: vectors, no spills
+	$(BIN)/python -P bench/check.py
 
 sanitize: .venv/tested                ## the kernels' tests under the address sanitizer
 	bash tests/sanitize.sh

@@ -1,5 +1,6 @@
 """What every test process asserts, and the list of skips that CI accepts."""
 
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,16 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"skip not on {ALLOWED_SKIPS.name}: {reason}", red=True)
     if unknown and os.environ.get("CI"):
         terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def bench_check():
+    """``bench/check.py``, which is not part of the package."""
+    path = Path(__file__).parents[1] / "bench" / "check.py"
+    spec = importlib.util.spec_from_file_location("bench_check", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(params=["float32", "float64"])
