@@ -36,12 +36,11 @@ def test_the_interval_holds_the_median():
 
 def test_both_sides_are_timed_in_turn_until_enough_rounds_count():
     calls = []
-    found = pairs.interleaved(
-        lambda: calls.append("a") or 1.0, lambda: calls.append("b") or 2.0, pairs=5
-    )
+    sides = {"a": lambda: calls.append("a") or 1.0, "b": lambda: calls.append("b") or 2.0}
+    found = pairs.interleaved(sides, 5)
     assert "".join(calls) == "ab" * len(found)
     assert 5 <= len(found) <= 10
-    assert all(r["rival"] == 2 * r["baseline"] and r["control"] > 0 for r in found)
+    assert all(r["b"] == 2 * r["a"] and r["control"] > 0 for r in found)
 
 
 def test_every_claim_has_a_name_a_floor_and_a_goal():
