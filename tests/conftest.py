@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import kernels
+
+# For the programs in bench; last, so that fastmlp is the installed one.
+sys.path.append(str(Path(__file__).parents[1]))
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
