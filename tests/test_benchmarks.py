@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from bench import coexistence, cold_start, growth, report
 from fastmlp.benchmarks import pairs, runner
 from fastmlp.benchmarks.claims import CLAIMS, NETWORKS, WIDTHS
 
@@ -74,3 +75,165 @@ def test_predictions_are_compared_with_onnx_runtime(name):
     pytest.importorskip("onnx", reason="onnx is not installed")
     for call in CLAIMS[name].calls():
         call()
+
+
+# ---- what is made of raw numbers
+
+
+def alike(seconds, times=6):
+    """Rounds that all took the same seconds."""
+    return [seconds | {"control": 1.0}] * times
+
+
+MADE_UP = {
+    "pairs": {
+        "threads": 1,
+        "records": [
+            {
+                "work": "xor",
+                "rival": "jax",
+                "versions": {"jax": "1.2.3"},
+                "build": {"variant": "avx2"},
+            }
+            | pairs.summarize(alike({"baseline": 2, "rival": 5}), 1),
+            {"work": "xor", "rival": "pytorch", "skipped": "torch is not installed"},
+            *(
+                {"work": f"default threads 10-8-8-10, {n}", "rival": "ours", "threads": 2}
+                | {"floor": 0.95, "goal": 1}
+                | pairs.summarize(alike({"baseline": 2, "rival": 2 * n}), 1)
+                for n in (1, 2)
+            ),
+        ],
+    },
+    "products": {
+        "dtype": "float32",
+        "coretype": "Zen",
+        "records": [{"shape": [4, 5, 6], "product": "dw", "rates": [[10, 8, 4]] * 6}],
+    },
+    "growth": {
+        "by_rows": {
+            "rows": {"1000": 3000, "2000": 2000},
+            "rounds": alike({"1000": 3e-3, "2000": 2.2e-3}),
+        },
+        "by_width": {
+            "multiply_adds": {"64": 1e9, "128": 2e9, "256": 1e9},
+            "rounds": alike(
+                {"training 64": 1, "forward and backward 64": 1, "update 64": 0.1}
+                | {"training 128": 1, "forward and backward 128": 1, "update 128": 0.2}
+                | {"training 256": 0.6, "forward and backward 256": 0.5, "update 256": 0.3}
+            ),
+        },
+    },
+    "cold start": {"rounds": alike({"NumPy and safetensors": 0.1, "fastmlp": 0.141})},
+    "memory": {
+        "records": [
+            {
+                "case": {"sizes": [2, 3], "optimizer": "sgd", "rows": 5000, "batch_size": 7}
+                | {"foreign": False},
+                "formula": {"data": 3e6, "parameters": 2e6},
+                "peak": 5.5e6,
+                "fit": 1e6,
+            }
+        ]
+    },
+    "coexistence": {
+        "threads": 2,
+        "records": [
+            {
+                "work": "expm",
+                "missing": {"scikit-learn": "sklearn is not installed"},
+                "rounds": alike({"alone": 1.0, "alone, too": 1.01, "PyTorch": 1.05}),
+            }
+        ],
+    },
+}
+
+
+def keep(folder, results, date="2026-01-01"):
+    folder.mkdir(exist_ok=True)
+    for kind, result in results.items():
+        head = runner.header(kind) | {"date": date, "machine": {"cpu": "a CPU", "cores": 2}}
+        (folder / f"{kind} {date}.json").write_text(json.dumps(head | result))
+
+
+def test_the_report_is_made_of_raw_numbers(tmp_path):
+    keep(tmp_path / "raw", MADE_UP)
+    report.write(tmp_path / "raw", tmp_path)
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    for line in (
+        "Machine: a CPU, 2 cores. Build: avx2. Versions: jax 1.2.3.",
+        "| work | jax | pytorch | rounds kept / dropped |",
+        "| xor | 2.5 [2.5, 2.5] | – | 6 / 0 |",
+        "| default threads 10-8-8-10, 2 | ours | 2 [2, 2] | 0.95 | 1 | 6 / 0 |",
+        "| 4 x 5 x 6 | dw | 0.80 [0.80, 0.80] | 2.00 [2.00, 2.00] |",
+        "| 2,000 | 1.1 [1.1, 1.1] | 1.1 [1.1, 1.1] |",
+        "Most over least: 1.1 (claimed: at most 1.15). Rounds kept / dropped: 6 / 0.",
+        "| 128 | 500 [500, 500] | 0.5 [0.5, 0.5] | 0.5 [0.5, 0.5] | 0.2 [0.2, 0.2] |",
+        "Most over the least of any lesser width: training 1.2, forward and backward 1 "
+        "(claimed: at most 1.2). Rounds kept / dropped: 6 / 0.",
+        "| difference | 41 [41, 41] |",
+        "| 2-3 | sgd | 5,000 | 7 | 3.0 | 2.0 | 5.0 | 5.5 | 1.10 | 1.0 |",
+        "| expm | 1.05 [1.05, 1.05] | – | 1.01 [1.01, 1.01] | 6 / 0 |",
+    ):
+        assert line in lines
+    assert "Not measured." in lines, "with two threads"
+    for plot in ("growth.png", "threads.png"):
+        assert any(f"]({plot})" in line for line in lines)
+        assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_says_what_is_not_measured(tmp_path):
+    keep(tmp_path / "raw", {})
+    report.write(tmp_path / "raw", tmp_path)
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    assert lines.count("Not measured.") == sum(line.startswith("## ") for line in lines)
+    assert not any(line.startswith("![") for line in lines)
+
+
+def test_the_later_of_two_measurements_counts(tmp_path):
+    later = alike({"NumPy and safetensors": 0.1, "fastmlp": 0.2})
+    keep(tmp_path, {"cold start": {"rounds": later}}, "2026-03-01")
+    keep(tmp_path, MADE_UP)
+    found = report.load(tmp_path)
+    assert [name for name, _ in found["cold start"]][-1] == "cold start 2026-03-01.json"
+    assert "| difference | 100 [100, 100] |" in report.measured(found, "cold start")
+
+
+def test_too_few_rounds_are_no_result():
+    record = MADE_UP["growth"]
+    few = {part: {**of, "rounds": of["rounds"][:4]} for part, of in record.items()}
+    for table in growth.tables(few):
+        assert "too few rounds" in table.text()
+        assert all(set(row[1:]) == {"too few rounds"} for row in table.rows[1:])
+
+
+# ---- the programs, on little work
+
+
+def test_growth_is_measured():
+    rows = growth.by_rows([100, 300], 600, 1)
+    assert rows["rows"] == {"100": 600, "300": 600}
+    assert set(rows["rounds"][0]) == {"100", "300", "control"}
+    widths = growth.by_width([8, 16], 1e6, 1)
+    # 10 minibatches of 128 rows an epoch, 5 products a row
+    assert widths["multiply_adds"] == {"8": 2 * 1280 * 5 * 64, "16": 1280 * 5 * 256}
+    assert min(min(round_.values()) for round_ in widths["rounds"]) > 0
+
+
+def test_growth_is_judged():
+    one = np.ones(5)
+    costs = {"1": 2 * one, "2": 1 * one, "3": 1.5 * one, "4": 1.2 * one}
+    assert growth.spread(costs) == 2
+    assert growth.rise(costs) == 1.5
+    assert growth.rise({"1": one, "2": one / 2}) == 1
+
+
+def test_a_cold_start_is_measured():
+    rounds = cold_start.measure(1)["rounds"]
+    assert set(rounds[0]) == {*cold_start.PROCESSES, "control"}
+
+
+def test_training_beside_others_is_measured():
+    record = coexistence.measure("tabular", 2, 1)
+    guests = set(coexistence.GUESTS) - set(record["missing"])
+    assert set(record["rounds"][0]) == {coexistence.ALONE, coexistence.AGAIN, *guests, "control"}
