@@ -33,7 +33,7 @@ wheel: .venv/linted                   ## dist/: the wheel and the source distrib
 	$(BIN)/python -m build --outdir dist
 
 bench: .venv/installed peers          ## every claim against the peers; writes bench/RESULTS.md
-	$(BIN)/python -P -m pip install --quiet jax
+	$(BIN)/python -P -m pip install --quiet jax matplotlib
 	$(BIN)/fastmlp bench --out bench/results
 	$(BIN)/fastmlp bench --out bench/results --rivals pytorch jax --threads 2
 	$(BIN)/fastmlp bench --out bench/results --works --claims predict frozen float64 two default
@@ -42,10 +42,13 @@ bench: .venv/installed peers          ## every claim against the peers; writes b
 	  FASTMLP_VARIANT=$$variant $(BIN)/python -m bench.products \
 	      --json bench/results/products-$$variant.json; \
 	done
+	for program in growth cold_start memory coexistence; do \
+	  $(BIN)/python -m bench.$$program --json bench/results/$$program.json || exit 1; \
+	done
 	$(BIN)/python -m bench.report
 
 bench-check: .venv/installed          ## the machine code of every build's inner loops: vectors, no spills
-	$(BIN)/python -P bench/check.py
+	$(BIN)/python -m bench.check
 
 sanitize: .venv/tested                ## the kernels' tests under the address sanitizer
 	bash tests/sanitize.sh

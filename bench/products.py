@@ -22,8 +22,9 @@ from time import perf_counter
 
 import numpy as np
 
-from fastmlp import kernels, show_config
+from fastmlp import kernels
 from fastmlp.benchmarks.pairs import median_interval
+from fastmlp.benchmarks.runner import header, pin
 from fastmlp.kernels.variants import VARIANTS
 
 SHAPES = [(64, 784, 128), (128, 512, 512), (128, 784, 1024), (128, 1024, 1024), (512, 512, 512)]
@@ -133,12 +134,10 @@ def main() -> int:
         # OpenBLAS reads it when it is loaded.
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "bench.products", *sys.argv[1:]])
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
+    pin(1)
     dtype = np.dtype(args.dtype)
-    config = show_config(mode="dict")
     coretype = os.environ.get("OPENBLAS_CORETYPE", "its own choice")
-    print(f"build {config['variant']}, {dtype}, NumPy {np.__version__} with {coretype}; one thread")
+    print(f"build {kernels.VARIANT}, {dtype}, NumPy {np.__version__} with {coretype}; one thread")
     print(f"{'rows x n_in x n_out':20} {'product':11} {'of peak [95 %]':24} {'x NumPy [95 %]':24}")
     records = []
     with tempfile.TemporaryDirectory() as folder:
@@ -165,8 +164,8 @@ def main() -> int:
                 print(f"{shape:20} {name:11} {cells[0]:24} {cells[1]:24}", flush=True)
                 records.append({"shape": [m, k, n], "product": name, "rates": rounds.tolist()})
     if args.json:
-        what = {"config": config, "dtype": str(dtype), "coretype": coretype}
-        args.json.write_text(json.dumps(what | {"records": records}, indent=1) + "\n")
+        what = {"dtype": str(dtype), "coretype": coretype, "records": records}
+        args.json.write_text(json.dumps(header("products") | what, indent=1) + "\n")
     return 0
 
 

@@ -6,6 +6,7 @@ A `Rows` describes an array once. Nothing is copied when the kernels can read th
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -184,7 +185,9 @@ def _dimensions(n: int) -> str:
 
 def as_numbers(array: Any, name: str) -> NDArray[Any]:
     """Return a NumPy array of a type the kernels read, without a copy where it is one already."""
-    if isinstance(array, np.ma.MaskedArray):
+    # NumPy imports numpy.ma when it is first asked for, which takes as long as importing fastmlp;
+    # where there is a masked array, that has happened.
+    if isinstance(array, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())):
         raise TypeError(
             f"{name}: got a masked array, expected plain numbers; fill it or drop its masked rows"
         )

@@ -1,8 +1,8 @@
 """What every test process asserts, and the list of skips that CI accepts."""
 
-import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ import pytest
 
 import fastmlp as fm
 from fastmlp import kernels
+
+# For the programs in bench; last, so that fastmlp is the installed one.
+sys.path.append(str(Path(__file__).parents[1]))
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
@@ -35,16 +38,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"skip not on {ALLOWED_SKIPS.name}: {reason}", red=True)
     if unknown and os.environ.get("CI"):
         terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.fixture(scope="session")
-def bench_check():
-    """``bench/check.py``, which is not part of the package."""
-    path = Path(__file__).parents[1] / "bench" / "check.py"
-    spec = importlib.util.spec_from_file_location("bench_check", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from bench import coexistence, cold_start, growth, report
 from fastmlp.benchmarks import pairs, runner
 from fastmlp.benchmarks.claims import CLAIMS, NETWORKS, WIDTHS
-from fastmlp.kernels.variants import VARIANTS
-
-AVX512, AVX2, BASE = VARIANTS
 
 
 def rounds(*triples):
@@ -39,12 +37,11 @@ def test_the_interval_holds_the_median():
 
 def test_both_sides_are_timed_in_turn_until_enough_rounds_count():
     calls = []
-    found = pairs.interleaved(
-        lambda: calls.append("a") or 1.0, lambda: calls.append("b") or 2.0, pairs=5
-    )
+    sides = {"a": lambda: calls.append("a") or 1.0, "b": lambda: calls.append("b") or 2.0}
+    found = pairs.interleaved(sides, 5)
     assert "".join(calls) == "ab" * len(found)
     assert 5 <= len(found) <= 10
-    assert all(r["rival"] == 2 * r["baseline"] and r["control"] > 0 for r in found)
+    assert all(r["b"] == 2 * r["a"] and r["control"] > 0 for r in found)
 
 
 def test_every_claim_has_a_name_a_floor_and_a_goal():
@@ -80,157 +77,163 @@ def test_predictions_are_compared_with_onnx_runtime(name):
         call()
 
 
-def listing(*loops):
-    """What objdump prints of some loops, each with its jump back to its first instruction."""
-    lines, address = ["0000000000001000 <.text>:"], 0x1000
-    for body in loops:
-        start = address
-        for instruction in [*body, f"jne    {start:x} <PyInit__avx2_f32@@Base+0x{start:x}>"]:
-            lines.append(f"    {address:x}:\t{instruction}")
-            address += 4
-    return "\n".join(lines)
+# ---- what is made of raw numbers
 
 
-def tile(rows, vectors, register="%ymm", multiply="vfmadd231ps"):
-    """The inner loop of a tile as gcc writes it for AVX2."""
-    body = [f"vmovups 0x{32 * v:x}(%rdx),{register}{v}" for v in range(vectors)]
-    for i in range(rows):
-        body.append(f"vbroadcastss (%rax,%r{8 + i},1),{register}2")
-        for v in range(vectors):
-            body.append(f"{multiply} {register}{v},{register}2,{register}{3 + i * vectors + v}")
-    return [*body, "add    $0x4,%rax", "add    %rcx,%rdx", "cmp    %rax,%rsi"]
+def alike(seconds, times=6):
+    """Rounds that all took the same seconds."""
+    return [seconds | {"control": 1.0}] * times
 
 
-ADAM = [
-    "vmovups (%rdx,%rax,1),%ymm0",
-    "vsubps (%rcx,%rax,1),%ymm0,%ymm1",
-    "vfmadd213ps (%rcx,%rax,1),%ymm7,%ymm1",
-    "vmovups %ymm1,(%rcx,%rax,1)",
-    "vmulps %ymm0,%ymm0,%ymm0",
-    "vmovups %ymm0,(%r8,%rax,1)",
-    "vsqrtps %ymm0,%ymm0",
-    "vfmadd132ps 0x2a(%rip),%ymm5,%ymm0        # 52d00 <PyInit__avx2_f32@@Base+0x469c1>",
-    "vdivps %ymm0,%ymm1,%ymm1",
-    "vmovups %ymm1,(%rdi,%rax,1)",
-    "add    $0x20,%rax",
-    "cmp    %rax,%r9",
-]
-FRAME = ["push   %rbp", "mov    %rsp,%rbp", "jmp    1000"]
+MADE_UP = {
+    "pairs": {
+        "threads": 1,
+        "records": [
+            {
+                "work": "xor",
+                "rival": "jax",
+                "versions": {"jax": "1.2.3"},
+                "build": {"variant": "avx2"},
+            }
+            | pairs.summarize(alike({"baseline": 2, "rival": 5}), 1),
+            {"work": "xor", "rival": "pytorch", "skipped": "torch is not installed"},
+            *(
+                {"work": f"default threads 10-8-8-10, {n}", "rival": "ours", "threads": 2}
+                | {"floor": 0.95, "goal": 1}
+                | pairs.summarize(alike({"baseline": 2, "rival": 2 * n}), 1)
+                for n in (1, 2)
+            ),
+        ],
+    },
+    "products": {
+        "dtype": "float32",
+        "coretype": "Zen",
+        "records": [{"shape": [4, 5, 6], "product": "dw", "rates": [[10, 8, 4]] * 6}],
+    },
+    "growth": {
+        "by_rows": {
+            "rows": {"1000": 3000, "2000": 2000},
+            "rounds": alike({"1000": 3e-3, "2000": 2.2e-3}),
+        },
+        "by_width": {
+            "multiply_adds": {"64": 1e9, "128": 2e9, "256": 1e9},
+            "rounds": alike(
+                {"training 64": 1, "forward and backward 64": 1, "update 64": 0.1}
+                | {"training 128": 1, "forward and backward 128": 1, "update 128": 0.2}
+                | {"training 256": 0.6, "forward and backward 256": 0.5, "update 256": 0.3}
+            ),
+        },
+    },
+    "cold start": {"rounds": alike({"NumPy and safetensors": 0.1, "fastmlp": 0.141})},
+    "memory": {
+        "records": [
+            {
+                "case": {"sizes": [2, 3], "optimizer": "sgd", "rows": 5000, "batch_size": 7}
+                | {"foreign": False},
+                "formula": {"data": 3e6, "parameters": 2e6},
+                "peak": 5.5e6,
+                "fit": 1e6,
+            }
+        ]
+    },
+    "coexistence": {
+        "threads": 2,
+        "records": [
+            {
+                "work": "expm",
+                "missing": {"scikit-learn": "sklearn is not installed"},
+                "rounds": alike({"alone": 1.0, "alone, too": 1.01, "PyTorch": 1.05}),
+            }
+        ],
+    },
+}
 
 
-def verdict(bench_check, name, text, variant=AVX2):
-    loops = list(bench_check.innermost_loops(text))
-    return {row.loop: row for row in bench_check.judge("a build", variant, loops)}[name]
+def keep(folder, results, date="2026-01-01"):
+    folder.mkdir(exist_ok=True)
+    for kind, result in results.items():
+        head = runner.header(kind) | {"date": date, "machine": {"cpu": "a CPU", "cores": 2}}
+        (folder / f"{kind} {date}.json").write_text(json.dumps(head | result))
 
 
-TILE = "tile 6 x 1, 2"
+def test_the_report_is_made_of_raw_numbers(tmp_path):
+    keep(tmp_path / "raw", MADE_UP)
+    report.write(tmp_path / "raw", tmp_path)
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    for line in (
+        "Machine: a CPU, 2 cores. Build: avx2. Versions: jax 1.2.3.",
+        "| work | jax | pytorch | rounds kept / dropped |",
+        "| xor | 2.5 [2.5, 2.5] | – | 6 / 0 |",
+        "| default threads 10-8-8-10, 2 | ours | 2 [2, 2] | 0.95 | 1 | 6 / 0 |",
+        "| 4 x 5 x 6 | dw | 0.80 [0.80, 0.80] | 2.00 [2.00, 2.00] |",
+        "| 2,000 | 1.1 [1.1, 1.1] | 1.1 [1.1, 1.1] |",
+        "Most over least: 1.1 (claimed: at most 1.15). Rounds kept / dropped: 6 / 0.",
+        "| 128 | 500 [500, 500] | 0.5 [0.5, 0.5] | 0.5 [0.5, 0.5] | 0.2 [0.2, 0.2] |",
+        "Most over the least of any lesser width: training 1.2, forward and backward 1 "
+        "(claimed: at most 1.2). Rounds kept / dropped: 6 / 0.",
+        "| difference | 41 [41, 41] |",
+        "| 2-3 | sgd | 5,000 | 7 | 3.0 | 2.0 | 5.0 | 5.5 | 1.10 | 1.0 |",
+        "| expm | 1.05 [1.05, 1.05] | – | 1.01 [1.01, 1.01] | 6 / 0 |",
+    ):
+        assert line in lines
+    assert "Not measured." in lines, "with two threads"
+    for plot in ("growth.png", "threads.png"):
+        assert any(f"]({plot})" in line for line in lines)
+        assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [tile(6, 2), [*tile(6, 2), "mov    0x78(%rsp),%r10"], tile(6, 2) * 2],
-    ids=["as it should be", "an address on the stack", "unrolled twice"],
-)
-def test_a_tile_in_full_registers_passes(bench_check, body):
-    found = verdict(bench_check, TILE, listing(body, tile(6, 1)))
-    assert (found.fault, found.spills) == (None, 0)
+def test_the_report_says_what_is_not_measured(tmp_path):
+    keep(tmp_path / "raw", {})
+    report.write(tmp_path / "raw", tmp_path)
+    lines = (tmp_path / "RESULTS.md").read_text().splitlines()
+    assert lines.count("Not measured.") == sum(line.startswith("## ") for line in lines)
+    assert not any(line.startswith("![") for line in lines)
 
 
-def test_an_unrolled_tile_is_not_taken_for_a_higher_one(bench_check):
-    assert verdict(bench_check, TILE, listing(tile(3, 2) * 2, tile(3, 1) * 2)).fault
-    assert (
-        verdict(bench_check, "tile 3 x 1, 2", listing(tile(3, 2) * 2, tile(3, 1) * 2)).fault is None
-    )
+def test_the_later_of_two_measurements_counts(tmp_path):
+    later = alike({"NumPy and safetensors": 0.1, "fastmlp": 0.2})
+    keep(tmp_path, {"cold start": {"rounds": later}}, "2026-03-01")
+    keep(tmp_path, MADE_UP)
+    found = report.load(tmp_path)
+    assert [name for name, _ in found["cold start"]][-1] == "cold start 2026-03-01.json"
+    assert "| difference | 100 [100, 100] |" in report.measured(found, "cold start")
 
 
-@pytest.mark.parametrize("place", ["(%rsp)", "0x40(%rsp)", "-0x70(%rbp)", "0x40(%rsp,%rax,8)"])
-def test_a_tile_that_spills_falls_off(bench_check, place):
-    spilling = [f"vmovaps {place},%ymm15", *tile(6, 2), f"vmovaps %ymm15,{place}"]
-    found = verdict(bench_check, TILE, listing(FRAME, spilling, tile(6, 1)))
-    fault = f"a build: {TILE}: vectors are spilled to the stack in the loop at 0x1010."
-    assert (found.fault, found.spills) == (fault, 1)
+def test_too_few_rounds_are_no_result():
+    record = MADE_UP["growth"]
+    few = {part: {**of, "rounds": of["rounds"][:4]} for part, of in record.items()}
+    for table in growth.tables(few):
+        assert "too few rounds" in table.text()
+        assert all(set(row[1:]) == {"too few rounds"} for row in table.rows[1:])
 
 
-@pytest.mark.parametrize(
-    ("body", "instead"),
-    [
-        (tile(6, 2, register="%xmm"), "1 xmm"),
-        (tile(6, 2, register="%xmm", multiply="vfmadd231ss"), "1 scalar"),
-        ([*tile(6, 2)[:-1], "je     2000", "cmp    %rax,%rsi"], "not recognised"),
-        (["call   2000 <memcpy@plt>", *tile(6, 2)], "not recognised"),
-        (tile(5, 2), "not recognised"),
-        ([*tile(6, 2), "vmovups %ymm3,(%rdi)"], "not recognised"),
-    ],
-    ids=["narrow", "scalar", "a branch", "a call", "another height", "stores"],
-)
-def test_a_tile_that_is_not_one_loop_of_full_registers_falls_off(bench_check, body, instead):
-    found = verdict(bench_check, TILE, listing(body, tile(6, 1)))
-    assert found.vectors == [13]
-    assert found.fault == (
-        f"a build: {TILE}: 1 of 2 inner loops are on ymm registers; the others: {instead}."
-    )
+# ---- the programs, on little work
 
 
-def test_tiles_of_the_other_instruction_sets_are_recognised(bench_check):
-    embedded = [f"vfmadd231ps (%r14,%r{i},1){{1to16}},%zmm3,%zmm{4 + i}" for i in range(8)]
-    assert verdict(bench_check, "tile 8 x 1, 2, 3", listing(embedded), AVX512).vectors == [8]
-    for kind, send in (("ps", "shufps $0x0,%xmm2,%xmm2"), ("pd", "unpcklpd %xmm2,%xmm2")):
-        body = []
-        for i in range(6):
-            body += [f"movs{kind[1]} (%rax),%xmm2", send]
-            body += [f"mul{kind} %xmm0,%xmm2", f"add{kind} %xmm2,%xmm{4 + i}"]
-        assert verdict(bench_check, TILE, listing(body), BASE).vectors == [24]
+def test_growth_is_measured():
+    rows = growth.by_rows([100, 300], 600, 1)
+    assert rows["rows"] == {"100": 600, "300": 600}
+    assert set(rows["rounds"][0]) == {"100", "300", "control"}
+    widths = growth.by_width([8, 16], 1e6, 1)
+    # 10 minibatches of 128 rows an epoch, 5 products a row
+    assert widths["multiply_adds"] == {"8": 2 * 1280 * 5 * 64, "16": 1280 * 5 * 256}
+    assert min(min(round_.values()) for round_ in widths["rounds"]) > 0
 
 
-def test_a_vectorised_loop_passes(bench_check):
-    found = verdict(bench_check, "adam", listing(ADAM))
-    assert (found.fault, found.vectors, found.spills) == (None, [10], 0)
+def test_growth_is_judged():
+    one = np.ones(5)
+    costs = {"1": 2 * one, "2": 1 * one, "3": 1.5 * one, "4": 1.2 * one}
+    assert growth.spread(costs) == 2
+    assert growth.rise(costs) == 1.5
+    assert growth.rise({"1": one, "2": one / 2}) == 1
 
 
-def test_constants_on_the_stack_are_not_spills(bench_check):
-    body = [line.replace("0x2a(%rip)", "0x20(%rsp)") for line in ADAM]
-    assert verdict(bench_check, "adam", listing(body)).fault is None
+def test_a_cold_start_is_measured():
+    rounds = cold_start.measure(1)["rounds"]
+    assert set(rounds[0]) == {*cold_start.PROCESSES, "control"}
 
 
-def test_rbp_is_the_stack_only_where_it_is_the_frame_pointer(bench_check):
-    body = [line.replace("(%rdi,%rax,1)", "0x0(%rbp,%rax,1)") for line in ADAM]
-    pointer = ["push   %rbp", "mov    %rdi,%rbp", "jmp    1000"]
-    assert verdict(bench_check, "adam", listing(FRAME, pointer, body)).fault is None
-    assert verdict(bench_check, "adam", listing(FRAME, body)).spills == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        (("ymm", "xmm"), "0 of 1 inner loops are on ymm registers; the others: 1 xmm."),
-        (("vsqrtps", "vsqrtss"), "0 of 1 inner loops are on ymm registers; the others: 1 scalar."),
-        (("vmovups %ymm1,(%rdi", "vmovss %xmm1,(%rdi"), "the others: 1 scalar."),
-        (("vsqrtps %ymm0,%ymm0", "call   2000 <sqrtf@plt>"), "the others: not recognised."),
-    ],
-    ids=["narrow", "scalar root", "scalar store", "a call"],
-)
-def test_a_loop_that_is_not_vectorised_falls_off(bench_check, change, fault):
-    body = [line.replace(*change) for line in ADAM]
-    assert verdict(bench_check, "adam", listing(body)).fault.endswith(fault)
-
-
-@pytest.mark.parametrize("fault", [None, "avx2 float32: adam: it fell off."])
-def test_the_check_exits_with_1_for_a_fault_and_says_it(bench_check, monkeypatch, capsys, fault):
-    rows = [bench_check.Verdict("avx2 float32", "adam", [16], 0, fault)]
-    monkeypatch.setattr(bench_check, "check", lambda variant, dtype: rows)
-    monkeypatch.setattr(bench_check.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(bench_check.shutil, "which", lambda name: name)
-    assert bench_check.main() == (fault is not None)
-    out = capsys.readouterr().out
-    assert ("falls off" in out, "adam: it fell off." in out) == (fault is not None,) * 2
-
-
-@pytest.mark.parametrize("takes", [True, False])
-def test_an_absent_build_is_a_fault_unless_the_compiler_left_it_out(
-    bench_check, monkeypatch, takes
-):
-    monkeypatch.setattr(bench_check.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(bench_check, "compiler_takes", lambda flags: takes)
-    (found,) = bench_check.check(AVX512, "f64")
-    assert found.fault == ("avx512 float64: this build is not installed." if takes else None)
-    assert found.loop == ("absent" if takes else "left out by the compiler")
+def test_training_beside_others_is_measured():
+    record = coexistence.measure("tabular", 2, 1)
+    guests = set(coexistence.GUESTS) - set(record["missing"])
+    assert set(record["rounds"][0]) == {coexistence.ALONE, coexistence.AGAIN, *guests, "control"}

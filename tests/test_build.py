@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastmlp as fm
+from bench import check
 from fastmlp import kernels
 from fastmlp.kernels.variants import DTYPES, VARIANTS, module_name
 
@@ -52,9 +53,9 @@ def test_no_wider_registers_than_the_variant_may_use(variant, dtype):
 @pytest.mark.parametrize(
     ("variant", "dtype"), BUILDS, ids=lambda value: getattr(value, "name", value)
 )
-def test_every_register_tile_is_one_loop_of_full_width(bench_check, variant, dtype):
+def test_every_register_tile_is_one_loop_of_full_width(variant, dtype):
     # gcc falls off the fast path silently: `make bench-check` looks at the other inner loops too.
-    tiles = [row for row in bench_check.check(variant, dtype) if row.loop.startswith("tile")]
+    tiles = [row for row in check.check(variant, dtype) if row.loop.startswith("tile")]
     assert len(tiles) == variant.tile_rows
     assert [row.fault for row in tiles if row.fault] == []
 

@@ -190,6 +190,21 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     assert not {f"fastmlp.{name}" for name in (*ROOM_3, "serialization")} & set(loaded)
 
 
+def test_predicting_imports_nothing_of_numpy_s():
+    """NumPy imports some of its modules when they are first asked for, which takes its time."""
+    done = run("""
+import sys
+import numpy, fastmlp
+x = numpy.zeros((3, 2), numpy.float32)
+mlp = fastmlp.MLP([2, 1], init="zeros")
+before = set(sys.modules)
+mlp.predict(x)
+mlp.freeze()(x)
+print(sorted(name for name in set(sys.modules) - before if name.startswith("numpy")))
+""")
+    assert done.stdout.strip() == "[]"
+
+
 def test_importing_is_silent():
     done = run("import fastmlp", "-W", "error")
     assert done.stdout == done.stderr == ""

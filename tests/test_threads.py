@@ -340,8 +340,8 @@ def test_idle_workers_burn_no_time(dtype):
     trained(dtype)
     time.sleep(0.1)
     before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.1
+    time.sleep(1)
+    assert time.process_time() - before < 0.05
 
 
 def test_workers_are_there_only_once_they_are_needed():

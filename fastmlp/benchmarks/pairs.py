@@ -6,7 +6,8 @@ environment and the CPU affinity, so that no other library's thread pool is arou
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from .rivals import RIVALS, Run
 from .works import WORKS, objective
 
 Round: TypeAlias = dict[str, float]
-"""Seconds of ``baseline``, ``rival`` and ``control``."""
+"""Seconds of each side, and of ``control``."""
 
 LOSS_TOLERANCE = 1e-3
 CONTROL_TOLERANCE = 0.05
@@ -68,7 +69,7 @@ def measure(
 
     rounds: list[Round] = []
     if same_loss(warm_losses):
-        rounds = interleaved(lambda: timed(runs["baseline"]), lambda: timed(runs["rival"]), pairs)
+        rounds = interleaved({side: partial(timed, run) for side, run in runs.items()}, pairs)
     final_losses = {side: objective(work, run.weights(), data) for side, run in runs.items()}
 
     record: dict[str, Any] = {
@@ -99,7 +100,8 @@ def measure_claim(name: str, pairs: int | None) -> dict[str, Any]:
     seconds = max(seconds_of(ours) + seconds_of(theirs) for _ in range(2))
     if pairs is None:
         pairs = MANY_ROUNDS if seconds < SLOW_ROUND else FEW_ROUNDS
-    rounds = interleaved(lambda: seconds_of(ours), lambda: seconds_of(theirs), pairs)
+    calls = {"baseline": ours, "rival": theirs}
+    rounds = interleaved({side: partial(seconds_of, call) for side, call in calls.items()}, pairs)
     record = {
         "rival": claim.rival,
         "threads": claim.threads,
@@ -112,19 +114,25 @@ def measure_claim(name: str, pairs: int | None) -> dict[str, Any]:
     return record | summarize(rounds, 1)
 
 
-def interleaved(
-    baseline: Callable[[], float], rival: Callable[[], float], pairs: int
-) -> list[Round]:
-    """Return rounds of both, timed in turn, until enough of them are undisturbed."""
+def interleaved(sides: Mapping[str, Callable[[], float]], wanted: int) -> list[Round]:
+    """Return rounds of all sides, timed in turn, until enough of them are undisturbed.
+
+    Parameters
+    ----------
+    sides : mapping of str to callable
+        What runs a side and returns its seconds.
+    wanted : int
+        Undisturbed rounds wanted, for which at most twice as many are run.
+    """
     rounds: list[Round] = []
-    while undisturbed(rounds).sum() < pairs and len(rounds) < 2 * pairs:
-        # the control is spread over the round, to notice a disturbance of either side
+    while undisturbed(rounds).sum() < wanted and len(rounds) < 2 * wanted:
+        # the control is spread over the round, to notice a disturbance of any side
         control = _control()
-        baseline_seconds = baseline()
-        control += _control()
-        rival_seconds = rival()
-        control += _control()
-        rounds.append({"baseline": baseline_seconds, "rival": rival_seconds, "control": control})
+        seconds: Round = {}
+        for name, side in sides.items():
+            seconds[name] = side()
+            control += _control()
+        rounds.append(seconds | {"control": control})
     return rounds
 
 
@@ -156,6 +164,19 @@ def undisturbed(rounds: list[Round]) -> NDArray[np.bool_]:
     return near
 
 
+def kept(rounds: list[Round]) -> dict[str, NDArray[np.float64]]:
+    """Return the seconds of each side in the rounds that were not disturbed."""
+    chosen = undisturbed(rounds)
+    return {side: np.array([r[side] for r in rounds])[chosen] for side in rounds[0]}
+
+
+def interval(values: NDArray[np.float64]) -> dict[str, float] | None:
+    """Return the ``median`` with the ends of its interval; None if there are too few values."""
+    if len(values) < LEAST_ROUNDS:
+        return None
+    return dict(zip(("median", "low", "high"), median_interval(values), strict=True))
+
+
 def median_interval(ratios: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the median, and the ends of its bootstrap 95 % interval."""
     samples = np.random.default_rng(0).choice(ratios, (10_000, len(ratios)))
@@ -165,14 +186,14 @@ def median_interval(ratios: NDArray[np.float64]) -> tuple[float, float, float]:
 
 def summarize(rounds: list[Round], epochs: int) -> dict[str, Any]:
     """Drop the disturbed rounds; give the median ratio with its bootstrap 95 % interval."""
-    kept = undisturbed(rounds)
-    baseline, rival = (np.array([r[side] for r in rounds])[kept] for side in ("baseline", "rival"))
-    ratios = rival / baseline
-    summary: dict[str, Any] = {"kept": len(ratios), "dropped": len(rounds) - len(ratios)}
-    summary["ratio"] = None
-    if len(ratios) >= LEAST_ROUNDS:
-        median, low, high = median_interval(ratios)
-        summary["ratio"] = {"median": median, "low": low, "high": high}
+    chosen = undisturbed(rounds)
+    baseline, rival = (
+        np.array([r[side] for r in rounds])[chosen] for side in ("baseline", "rival")
+    )
+    ratio = interval(rival / baseline)
+    summary: dict[str, Any] = {"kept": len(baseline), "dropped": len(rounds) - len(baseline)}
+    summary["ratio"] = ratio
+    if ratio:
         summary["seconds_per_epoch"] = float(np.median(baseline)) / epochs
     return summary
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config import show_config
 from .claims import CLAIMS
 from .rivals import RIVALS
 from .works import WORKS
@@ -35,12 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 if a rival failed or reached another loss.
     """
     args = _parse(argv)
-    config = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
-        "baseline": args.baseline,
-        "threads": args.threads,
-    }
+    config = header("pairs") | {"baseline": args.baseline, "threads": args.threads}
     rivals = [name for name in args.rivals if name != args.baseline]
     records: list[Record] = []
 
@@ -120,7 +116,7 @@ def _in_process(command: list[str], n_threads: int, pairs: int | None, result: P
     done = subprocess.run(
         command,
         env=environment(n_threads),
-        preexec_fn=lambda: _pin(n_threads),
+        preexec_fn=lambda: pin(n_threads),
         capture_output=True,
         text=True,
     )
@@ -146,10 +142,20 @@ def environment(n_threads: int) -> dict[str, str]:
     return env
 
 
-def _pin(n_threads: int) -> None:
-    """Bind this process to as many CPUs; not the first ones, which serve interrupts."""
+def pin(n_threads: int) -> None:
+    """Bind this process to so many CPUs; not the first ones, which serve interrupts."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-n_threads:])
+
+
+def header(kind: str) -> Record:
+    """Return what every file of raw numbers begins with: what is in it, when and where measured."""
+    return {
+        "kind": kind,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "build": show_config(mode="dict"),
+    }
 
 
 def _machine() -> dict[str, Any]:
@@ -185,7 +191,7 @@ def table(config: dict[str, Any], records: list[Record]) -> str:
         times = [r["seconds_per_epoch"] for r in cells.values() if r.get("ratio")]
         own = _duration(sorted(times)[len(times) // 2]) if times else "–"
         rows.append([work, own, *(cell(cells[rival]) for rival in rivals)])
-    return "\n".join([*_head(config, records), "", *_aligned(rows), "", *_foot(records)])
+    return "\n".join([*_head(config, records), "", *aligned(rows), "", *_foot(records)])
 
 
 def table_of_claims(records: list[Record]) -> str:
@@ -194,10 +200,11 @@ def table_of_claims(records: list[Record]) -> str:
     for r in records:
         limits = [f"{r[key]:g}" if key in r else "" for key in ("floor", "goal")]
         rows.append([r["work"], r["rival"], cell(r), *limits])
-    return "\n".join([*_aligned(rows), "", *_foot(records)])
+    return "\n".join([*aligned(rows), "", *_foot(records)])
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return the lines of a table whose first row is its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
     return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
