@@ -81,29 +81,53 @@ cdef inline real exponential(real x) noexcept nogil:
     return (expm1_reduced(r) + one) * power_of_two(half) * power_of_two(n - half)
 
 
+cdef inline real doubled_exponential(real x) noexcept nogil:
+    """e**(2x) for 0 <= x <= 20, as exactly as tanh needs it; NaN for NaN.
+
+    An error of k units in it is less than k / 2 in tanh from x = 0.55 on, and soon next to none.
+    So float32 reduces x in one step, x 2 log2(e) = n + f, and takes a minimax polynomial of 2**f
+    for |f| <= 1/2 whose own error is 0.03 units.
+    """
+    cdef real two_log2_e = 2.88539008177792681472
+    cdef real one = 1.0
+    cdef real f, p
+    cdef integer n
+    if sizeof(real) == 4:
+        f = x * two_log2_e - round_to_integer(x * two_log2_e, &n)
+        p = 1.5326471475418657e-4
+        p = p * f + <real> 1.3390806270763278e-3
+        p = p * f + <real> 9.618505835533142e-3
+        p = p * f + <real> 5.550359934568405e-2
+        p = p * f + <real> 2.4022647738456726e-1
+        p = p * f + <real> 6.931471824645996e-1
+        p = p * f + one
+    else:
+        p = expm1_reduced(reduce_exponent(x + x, &n)) + one
+    return p * power_of_two(n)
+
+
 cdef inline real hyperbolic_tangent(real x) noexcept nogil:
     """tanh x within 2 units in the last place.
 
-    Below 0.625 x + x**3 P(x**2), with Moshier's polynomial (Cephes, tanhf) or rational function
-    (tanh); above, 1 - 2 / (e**2|x| + 1). Both are computed, so that there is no branch.
+    Near zero x + x**3 P(x**2), elsewhere 1 - 2 / (e**2|x| + 1). Both are computed, so that there
+    is no branch. P: for float32 a minimax polynomial with an error of 0.6 units below 0.55, for
+    float64 Moshier's rational function (Cephes, tanh), made for up to 0.625.
     """
     cdef real saturated = 10.0 if sizeof(real) == 4 else 20.0
-    cdef real switch_at = 0.625
+    cdef real switch_at = 0.55 if sizeof(real) == 4 else 0.625
     cdef real one = 1.0
     cdef real two = 2.0
     cdef integer sign_bit = bits_of(<real> -0.0)
     cdef integer sign = bits_of(x) & sign_bit
-    cdef real square, p, q, r, near, far
-    cdef integer n
+    cdef real square, p, q, near, far
     x = real_of(bits_of(x) & ~sign_bit)
     x = saturated if x > saturated else x
     square = x * x
     if sizeof(real) == 4:
-        p = -5.70498872745e-3
-        p = p * square + <real> 2.06390887954e-2
-        p = p * square + <real> -5.37397155531e-2
-        p = p * square + <real> 1.33314422036e-1
-        p = p * square + <real> -3.33332819422e-1
+        p = 1.643787883222103e-2
+        p = p * square + <real> -5.267200991511345e-2
+        p = p * square + <real> 1.332072913646698e-1
+        p = p * square + <real> -3.333294689655304e-1
     else:
         p = -9.64399179425052238628e-1
         p = p * square + <real> -9.92877231001918586564e1
@@ -113,8 +137,7 @@ cdef inline real hyperbolic_tangent(real x) noexcept nogil:
         q = q * square + <real> 4.84406305325125486048e3
         p /= q
     near = x * (p * square) + x
-    r = reduce_exponent(x + x, &n)
-    far = one - two / ((expm1_reduced(r) + one) * power_of_two(n) + one)
+    far = one - two / (doubled_exponential(x) + one)
     return real_of(bits_of(near if x < switch_at else far) | sign)
 
 
