@@ -69,6 +69,20 @@ cdef void row_of_u64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcep
     convert_row[cython.ulonglong](s, d, r, n, NULL)
 
 
+cdef enum:
+    # In an order of rows, so many rows before a row is read, so much of it is called for: the
+    # processor itself foresees only what lies together.
+    ROWS_AHEAD = 8
+    BYTES_AHEAD = 256
+
+
+cdef inline void call_for(const char* row, Py_ssize_t size) noexcept nogil:
+    """Have the beginning of a row brought to the cache."""
+    cdef Py_ssize_t i
+    for i in range((min(size, <Py_ssize_t> BYTES_AHEAD) + 63) // 64):
+        prefetch(row + 64 * i)
+
+
 cdef row_function row_function_of(bytes kind, Py_ssize_t size) except? NULL:
     """The conversion for a buffer's format character and item size."""
     if kind == b"f" and size == 4: return row_of_f32
@@ -81,14 +95,22 @@ cdef row_function row_function_of(bytes kind, Py_ssize_t size) except? NULL:
     raise TypeError(f"array: the kernels cannot read elements of format {kind!r}")
 
 
-cdef inline bint is_finite_row(const real* row, Py_ssize_t n) noexcept nogil:
-    """No NaN and no infinity: no element with every bit of its exponent set."""
+cdef inline integer not_finite(integer bits) noexcept nogil:
+    """Negative where every bit of the exponent is set: of a NaN or an infinity.
+
+    Without a comparison, which SSE2 does not have for 64 bits.
+    """
     cdef integer exponent = <integer> (2 * EXPONENT_BIAS + 1) << MANTISSA_BITS
+    return exponent - 1 - (bits & exponent)
+
+
+cdef inline bint is_finite_row(const real* row, Py_ssize_t n) noexcept nogil:
+    """No NaN and no infinity."""
     cdef integer bad = 0
     cdef Py_ssize_t j
     for j in range(n):
-        bad |= (bits_of(row[j]) & exponent) == exponent
-    return bad == 0
+        bad |= not_finite(bits_of(row[j]))
+    return bad >= 0
 
 
 cdef class Source:
@@ -139,6 +161,9 @@ cdef class Source:
             return True
         for i in range(start, start + n):
             row = i if order == NULL else order[i]
+            if order != NULL and i + ROWS_AHEAD < start + n:
+                call_for(base + order[i + ROWS_AHEAD] * self.view.strides[0],
+                         self.n_cols * self.view.itemsize)
             self.convert(base + row * self.view.strides[0], self.view.strides[1], out, self.n_cols)
             if self.may_be_infinite and not is_finite_row(out, self.n_cols):
                 bad[0] = row
@@ -148,22 +173,47 @@ cdef class Source:
 
     cdef bint copy_rows(self, const int64_t* order, Py_ssize_t start, Py_ssize_t n, real* out,
                         Py_ssize_t ld) noexcept nogil:
-        """``gather`` for an array of ``real`` with dense rows; False if any number is not finite.
+        """``gather`` for an array of ``real`` with dense rows; False if a number is not finite.
 
-        Copied and looked at in one loop: short rows are not worth two calls each.
+        Copied and looked at in one loop, in whole vectors: these go on into the next row, which is
+        overwritten by its own numbers, or looked at for nothing. So not where nothing follows.
         """
         cdef integer exponent = <integer> (2 * EXPONENT_BIAS + 1) << MANTISSA_BITS
+        cdef bit_vec bits
+        cdef bit_vec bad_bits = <bit_vec> ZEROS
         cdef integer bad = 0
         cdef Py_ssize_t i, j
+        cdef Py_ssize_t padded = whole_vectors(self.n_cols)
+        cdef bint is_whole = padded == self.n_cols
+        cdef Py_ssize_t stride = self.view.strides[0]
+        cdef const char* base = <const char*> self.view.buf
+        cdef const real* last = <const real*> (base + (self.n_rows - 1) * stride) \
+            + self.n_cols - padded
+        cdef real* last_out = out + (n - 1) * ld + self.n_cols - padded
         cdef const real* row
+        cdef real behind
         for i in range(start, start + n):
-            row = <const real*> (<const char*> self.view.buf
-                                 + (i if order == NULL else order[i]) * self.view.strides[0])
-            for j in range(self.n_cols):
-                out[j] = row[j]
-                bad |= (bits_of(row[j]) & exponent) == exponent
+            row = <const real*> (base + (i if order == NULL else order[i]) * stride)
+            if order != NULL and i + ROWS_AHEAD < start + n:
+                call_for(base + order[i + ROWS_AHEAD] * stride, self.n_cols * sizeof(real))
+            if row <= last and out <= last_out and stride > 0:
+                behind = 0 if is_whole else out[self.n_cols]
+                j = 0
+                while j < padded:
+                    bits = (<const bit_vec_in_memory*> (row + j))[0]
+                    (<bit_vec_in_memory*> (out + j))[0] = bits
+                    bad_bits |= exponent - 1 - (bits & exponent)
+                    j += VW
+                if not is_whole:
+                    out[self.n_cols] = behind
+            else:
+                for j in range(self.n_cols):
+                    out[j] = row[j]
+                    bad |= not_finite(bits_of(row[j]))
             out += ld
-        return bad == 0
+        for j in range(VW):
+            bad |= (<integer*> &bad_bits)[j]
+        return bad >= 0
 
     def first_bad_row(self):
         """The first row with a NaN, an infinity, or a number that ``real`` cannot hold; or -1."""
@@ -180,6 +230,28 @@ cdef class Source:
                     break
         PyMem_RawFree(buffer)
         return bad
+
+
+cdef void copy_out(const real* rows, Py_ssize_t ld, Py_ssize_t n, Py_ssize_t n_cols,
+                   real* out) noexcept nogil:
+    """Rows of ours, padded to whole vectors, into a dense array: the way back.
+
+    A whole vector goes on into the next row, which is then overwritten by its own numbers.
+    """
+    cdef Py_ssize_t padded = whole_vectors(n_cols)
+    cdef real* last = out + n * n_cols - padded
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        if out <= last:
+            j = 0
+            while j < padded:
+                (<vec_in_memory*> (out + j))[0] = (<const vec_in_memory*> (rows + j))[0]
+                j += VW
+        else:
+            for j in range(n_cols):
+                out[j] = rows[j]
+        rows += ld
+        out += n_cols
 
 
 def gather(Source source not None, const int64_t[::1] order, real[:, ::1] out):

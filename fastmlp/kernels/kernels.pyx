@@ -29,6 +29,9 @@ cdef extern from *:
     typedef real vec __attribute__((vector_size(FASTMLP_VECTOR_BYTES)));
     typedef real vec_in_memory
         __attribute__((vector_size(FASTMLP_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+    typedef integer bit_vec __attribute__((vector_size(FASTMLP_VECTOR_BYTES)));
+    typedef integer bit_vec_in_memory
+        __attribute__((vector_size(FASTMLP_VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
     enum {
         VW = FASTMLP_VECTOR_BYTES / sizeof(real),
@@ -42,6 +45,7 @@ cdef extern from *:
     // Assigning to it rounds: the compiler may not fuse a multiplication before with what follows.
     typedef volatile double rounded;
 
+    static inline void prefetch(const void *p) { __builtin_prefetch(p); }
     static inline integer bits_of(real x) { integer i; memcpy(&i, &x, sizeof i); return i; }
     static inline real real_of(integer i) { real x; memcpy(&x, &i, sizeof x); return x; }
     """
@@ -49,7 +53,10 @@ cdef extern from *:
     ctypedef real vec              # VW elements in a register
     ctypedef real vec_in_memory    # the same, at any address of an element
     ctypedef int32_t integer       # a signed integer as wide as an element
+    ctypedef integer bit_vec       # VW of them: the bits of a vec
+    ctypedef integer bit_vec_in_memory
     ctypedef double rounded        # never part of a fused multiply-add
+    void prefetch(const void* p) noexcept nogil
     integer bits_of(real x) noexcept nogil
     real real_of(integer i) noexcept nogil
     const char* _VARIANT "FASTMLP_VARIANT"

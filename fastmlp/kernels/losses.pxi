@@ -15,14 +15,15 @@ cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
     cdef double total = 0
     cdef Py_ssize_t j = 0
     cdef int lane
-    for lane in range(8):
-        lanes[lane] = 0
-    while j + 8 <= n:
+    if n >= 8:
         for lane in range(8):
-            lanes[lane] += <double> x[j + lane] * x[j + lane]
-        j += 8
-    for lane in range(8):
-        total += lanes[lane]
+            lanes[lane] = 0
+        while j + 8 <= n:
+            for lane in range(8):
+                lanes[lane] += <double> x[j + lane] * x[j + lane]
+            j += 8
+        for lane in range(8):
+            total += lanes[lane]
     while j < n:
         total += <double> x[j] * x[j]
         j += 1

@@ -37,33 +37,39 @@ cdef inline Py_ssize_t below(uint64_t word, Py_ssize_t n) noexcept nogil:
     return <Py_ssize_t> (high >> 32)
 
 
+cdef enum:
+    DRAWS_AHEAD = 32    # even; so many elements are on their way to the cache at a time
+
+
 cdef void shuffled_order(int64_t* order, Py_ssize_t n, uint64_t seed, uint64_t epoch) noexcept nogil:
     """Write a permutation of 0 … n-1 (n < 2**32) that only ``seed`` and ``epoch`` decide.
 
     Fisher and Yates' shuffle of the identity, two draws to a Philox block.
     """
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, draw, draws
+    cdef Py_ssize_t partner[DRAWS_AHEAD]
     cdef int64_t kept
-    cdef uint64_t words[2]
     cdef uint32_t counter[4]
-    cdef int unused = 0
     for i in range(n):
         order[i] = i
-    for i in range(n - 1, 0, -1):
-        if unused == 0:
-            counter[0] = <uint32_t> i
+    i = n - 1
+    while i > 0:
+        draws = min(i, <Py_ssize_t> DRAWS_AHEAD)
+        for draw in range(0, draws, 2):
+            counter[0] = <uint32_t> (i - draw)
             counter[1] = <uint32_t> epoch
             counter[2] = <uint32_t> (epoch >> 32)
             counter[3] = STREAM_ORDER
             philox(counter, <uint32_t> seed, <uint32_t> (seed >> 32))
-            words[0] = (<uint64_t> counter[1] << 32) | counter[0]
-            words[1] = (<uint64_t> counter[3] << 32) | counter[2]
-            unused = 2
-        unused -= 1
-        j = below(words[unused], i + 1)
-        kept = order[i]
-        order[i] = order[j]
-        order[j] = kept
+            partner[draw] = below((<uint64_t> counter[3] << 32) | counter[2], i - draw + 1)
+            partner[draw + 1] = below((<uint64_t> counter[1] << 32) | counter[0], i - draw)
+            prefetch(order + partner[draw])
+            prefetch(order + partner[draw + 1])
+        for draw in range(draws):
+            kept = order[i - draw]
+            order[i - draw] = order[partner[draw]]
+            order[partner[draw]] = kept
+        i -= draws
 
 
 def philox_block(const uint32_t[::1] counter, const uint32_t[::1] key, uint32_t[::1] out):
