@@ -54,6 +54,11 @@ cdef inline bint is_finite(double x) noexcept nogil:
     return x - x == 0
 
 
+cdef struct Products:
+    Product forward                  # z = [x, 1] [w; b]
+    Product backward                 # dx = dz wT
+    Product gradient                 # [dw; db] = [x, 1]T dz
+
 cdef struct Layer:
     Py_ssize_t n_in, n_out
     Py_ssize_t w, b                  # where they start in params
@@ -61,9 +66,7 @@ cdef struct Layer:
     Py_ssize_t ld_in, ld_out         # from one row to the next of the layer's input and output
     real* panels                     # room for w and wT in panels, for all chunks of a minibatch
     real* transposed
-    Product forward                  # z = [x, 1] [w; b]
-    Product backward                 # dx = dz wT
-    Product gradient                 # [dw; db] = [x, 1]T dz
+    Products products                # what of them does not depend on the rows
 
 cdef struct Lane:
     # Rows of a minibatch on their way: row i of layer l's output is a[l + 1] + i * ld_out.
@@ -72,6 +75,7 @@ cdef struct Lane:
     real** a                         # a[0] is the input
     real** z                         # NULL where not kept
     real** dz
+    Products* products               # of each layer
     real* targets
     real* weights
     real* panels                     # of one chunk's x, for a wide dw
@@ -275,6 +279,7 @@ cdef class Plan:
         lane.a = <real**> allocate((3 * n + 1) * sizeof(void*))
         lane.z = lane.a + n + 1
         lane.dz = lane.z + n
+        lane.products = <Products*> allocate(n * sizeof(Products))
         lane.memory = <char*> allocate((size + 16) * sizeof(real))
         memory = <real*> ((<Py_ssize_t> lane.memory + 63) // 64 * 64)
         lane.scratch = memory
@@ -301,6 +306,8 @@ cdef class Plan:
         lane.weights = memory + rows * self.target_cols
         lane.target = lane.weights + rows
         lane.derivative = lane.target + self.layers[n - 1].ld_out
+        for l in range(n):
+            lane.products[l] = self.layers[l].products
         lane.capacity = rows
         lane.n_threads = n_threads
         return 0
@@ -370,7 +377,7 @@ cdef class Plan:
         self.params_view = None
         self.params = NULL
         for l in range(self.n_layers):
-            self.layers[l].forward.b = NULL
+            self.layers[l].products.forward.b = NULL
         return 0
 
     # ---- the steps, on rows at … at+rows-1 of a lane
@@ -384,35 +391,36 @@ cdef class Plan:
             return
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            layer.forward.in_place = \
+            layer.products.forward.in_place = \
                 layer.n_out <= WIDEST_IN_PLACE or rows < FEWEST_ROWS_TO_PACK
-            layer.forward.panels = layer.panels if again else NULL
-            layer.backward.panels = layer.transposed if again else NULL
+            layer.products.forward.panels = layer.panels if again else NULL
+            layer.products.backward.panels = layer.transposed if again else NULL
             if again:
-                pack_all(&layer.forward, n_threads)
+                pack_all(&layer.products.forward, n_threads)
 
     cdef void pack_backward(self, int n_threads) noexcept nogil:
         """The same for the backward products of the rows ``pack_forward`` was called for."""
         cdef int l
         for l in range(1, self.n_layers):
-            if self.layers[l].backward.panels != NULL:
-                pack_all(&self.layers[l].backward, n_threads)
+            if self.layers[l].products.backward.panels != NULL:
+                pack_all(&self.layers[l].products.backward, n_threads)
 
     cdef void describe_products(self, int l) noexcept nogil:
         """What of a layer's three products does not depend on the rows."""
         cdef Layer* layer = &self.layers[l]
-        cdef Product* p = &layer.forward
+        cdef Product* p = &layer.products.forward
         p.n, p.k = layer.n_out, layer.n_in + 1
         p.a_row, p.a_step = layer.ld_in, 1
         p.b = self.params + layer.w
         p.ld_b = layer.n_out
         p.b_is_padded = layer.n_out % VW == 0
+        p.b_end = self.params + self.n_params
         p.ld_c = layer.ld_out
         p.c_is_padded = True
         p.one_behind = l < self.n_layers - 1
         if not layer.activation.whole_row:
             p.forward = layer.activation.forward
-        p = &layer.gradient
+        p = &layer.products.gradient
         p.m, p.n = layer.n_in + 1, layer.n_out
         p.a_in_panels = layer.n_out >= NARROWEST_TO_PACK
         p.a_row, p.a_step = 1, layer.ld_in
@@ -422,12 +430,13 @@ cdef class Plan:
         p.ld_c = layer.n_out
         p.over_rows = True
         if l > 0:
-            p = &layer.backward
+            p = &layer.products.backward
             p.n, p.k = layer.n_in, layer.n_out
             p.a_row, p.a_step = layer.ld_out, 1
             p.b = self.params + layer.w
             p.ld_b = layer.n_out
             p.b_transposed = True
+            p.b_end = self.params + self.n_params
             p.ld_c = layer.ld_in
             p.c_is_padded = True
             p.backward = self.layers[l - 1].activation.backward
@@ -437,17 +446,18 @@ cdef class Plan:
         """① a[0] → a[L], and z where it is kept."""
         cdef int l
         cdef Layer* layer
-        cdef Product p
+        cdef Product* p
         for l in range(self.n_layers):
             layer = &self.layers[l]
-            p = layer.forward
+            p = &lane.products[l].forward
             p.m = rows
+            p.in_place, p.panels = layer.products.forward.in_place, layer.products.forward.panels
             p.a = lane.a[l] + at * layer.ld_in
             p.c = lane.a[l + 1] + at * layer.ld_out
             if lane.z[l] != NULL:
                 p.z = lane.z[l] + at * layer.ld_out
             p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
-            multiply(&p, n_threads)
+            multiply(p, n_threads)
             if layer.activation.whole_row:
                 layer.activation.forward(p.c, rows, layer.n_out, layer.ld_out)
 
@@ -473,10 +483,10 @@ cdef class Plan:
         """③ dz[L] → dw, db of every layer, written to ``grads`` or added to it."""
         cdef int l
         cdef Layer* layer
-        cdef Product p
+        cdef Product* p
         for l in range(self.n_layers - 1, -1, -1):
             layer = &self.layers[l]
-            p = layer.gradient
+            p = &lane.products[l].gradient
             p.k = rows
             p.a = lane.a[l] + at * layer.ld_in
             if p.a_in_panels:
@@ -486,17 +496,18 @@ cdef class Plan:
             p.c = grads + layer.w
             p.add = add
             p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
-            multiply(&p, n_threads)
+            multiply(p, n_threads)
             if l == 0:
                 break
-            p = layer.backward
+            p = &lane.products[l].backward
             p.m = rows
+            p.panels = layer.products.backward.panels
             p.a = lane.dz[l] + at * layer.ld_out
             p.c = lane.dz[l - 1] + at * layer.ld_in
             p.reads = (lane.z[l - 1] if self.layers[l - 1].activation.reads_z else lane.a[l]) \
                 + at * layer.ld_in
             p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
-            multiply(&p, n_threads)
+            multiply(p, n_threads)
 
     cdef double objective(self, double total, double scale) noexcept nogil:
         """The minibatch's objective from the sum of its losses: mean or sum, and l2 / 2 · ‖W‖²."""
@@ -596,8 +607,7 @@ cdef class Plan:
 
     def forward(self, Source x not None, real[:, ::1] out, int n_threads=1):
         """⓪ and ① for the rows of ``x`` as one minibatch; the bad row, or -1."""
-        cdef Py_ssize_t n = x.n_rows, at, rows, bad = -1, i
-        cdef Py_ssize_t n_out = self.layers[self.n_layers - 1].n_out
+        cdef Py_ssize_t n = x.n_rows, at, rows, bad = -1
         self.whole_rows = 0
         self.make_whole(n, n_threads)
         with nogil:
@@ -608,10 +618,8 @@ cdef class Plan:
                     rows = min(self.chunk_rows, n - at)
                     self.forward_rows(&self.whole, at, rows, n_threads)
                     at += rows
-                for i in range(n):
-                    memcpy(&out[i, 0],
-                           self.whole.a[self.n_layers] + i * self.layers[self.n_layers - 1].ld_out,
-                           n_out * sizeof(real))
+                copy_out(self.whole.a[self.n_layers], self.layers[self.n_layers - 1].ld_out, n,
+                         self.layers[self.n_layers - 1].n_out, &out[0, 0])
         if bad < 0:
             self.whole_rows = n
         return bad
@@ -941,6 +949,7 @@ cdef class Plan:
 cdef void free_lane(Lane* lane) noexcept:
     PyMem_RawFree(lane.memory)
     PyMem_RawFree(lane.a)
+    PyMem_RawFree(lane.products)
     memset(lane, 0, sizeof(Lane))
 
 
@@ -992,14 +1001,11 @@ cdef void score_chunk(Plan plan, Source x, ScoreJob* job, Py_ssize_t task, Lane*
     cdef Layer* last = &plan.layers[plan.n_layers - 1]
     cdef Py_ssize_t first = task * plan.chunk_rows
     cdef Py_ssize_t rows = min(plan.chunk_rows, job.n - first)
-    cdef Py_ssize_t i
     job.bad[task] = -1
     if not x.gather(NULL, first, rows, lane.a[0], plan.layers[0].ld_in, &job.bad[task]):
         return
     plan.forward_rows(lane, 0, rows, n_threads)
-    for i in range(rows):
-        memcpy(job.out + (first + i) * last.n_out, lane.a[plan.n_layers] + i * last.ld_out,
-               last.n_out * sizeof(real))
+    copy_out(lane.a[plan.n_layers], last.ld_out, rows, last.n_out, job.out + first * last.n_out)
 
 
 cdef void score_losses(Plan plan, Source y, ScoreJob* job, Py_ssize_t task,
