@@ -319,10 +319,13 @@ def widths_of_networks(build):
         # Right-hand sides that are packed for many rows, and read in place for few.
         [5, 513, 3],
         [7, 512 + nr + 3],
+        # Few rows go past the tiles.
+        [2, 4, 1],
+        [9, 3 * vw, 40 * vw, 3],
     ]
 
 
-@pytest.mark.parametrize("case", range(7))
+@pytest.mark.parametrize("case", range(9))
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu"])
 def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, case, activation, rng):
     build = kernels.of(dtype)

@@ -40,6 +40,10 @@ WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = 96, 32, 64
 # Columns of dz from which x is packed for dw, and the tiles that one block of x's columns holds.
 NARROWEST_TO_PACK, TILES_IN_BLOCK = 64, 16
 
+# Multiplications of vectors, up to which a product goes past the tiles, and the rows of w that are
+# read together for a single row of x.
+LARGEST_STRAIGHT, ROWS_AT_ONCE = 128, 8
+
 
 def edge(size):
     return [size - 1, size, size + 1]
@@ -288,6 +292,25 @@ def test_products_at_the_edges_of_k_blocks(dtype, rows):
     for k in (*edge(block), *edge(2 * block)):
         check_shape(dtype, [k, nr + 1, 2], rows)
         check_shape(dtype, [2, vw + 1, k], rows)
+
+
+@pytest.mark.parametrize("n_in", [1, 2, *edge(ROWS_AT_ONCE), 2 * ROWS_AT_ONCE])
+def test_tiny_products_go_past_the_tiles(dtype, n_in):
+    """On both sides of the limit forward (rows by n_in + 1), backward and for dw."""
+    _, _, vw = kernels.of(dtype).TILE
+    for n_out in sorted({1, 2, *edge(vw)}):
+        limits = {LARGEST_STRAIGHT // (n_in + 1), LARGEST_STRAIGHT // n_out}
+        for rows in sorted({2, *(row for limit in limits for row in edge(limit))}):
+            check_shape(dtype, [n_in, n_out], rows)
+            check_shape(dtype, [2, n_in, n_out, 1], rows)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_single_row_reads_w_along_its_rows(dtype, n_threads):
+    vw = kernels.of(dtype).TILE[2]
+    for n_in, width in itertools.product(edge(3 * ROWS_AT_ONCE), [vw, 3 * vw, 40 * vw]):
+        check_shape(dtype, [n_in, width, width, 3], 1, n_threads=n_threads)
+    check_shape(dtype, [600, 512], 1, n_threads=n_threads)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
