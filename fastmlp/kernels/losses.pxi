@@ -1,8 +1,9 @@
 # Losses: a value and a derivative per row, then the table that names them.
 #
 # A loss gets one row: the raw scores z, the outputs a = f(z) and the target t. It returns the row's
-# value and writes the row's derivative, not yet weighted, into dz. The table says with respect to
-# what: to z itself where loss and output activation are one formula (softmax with cross-entropy,
+# value and writes the row's derivative, not yet weighted, into dz. Where the formula has a mean over
+# the outputs, it gives the sum, and the table says that n_out divides both. The table also says with
+# respect to what the derivative is: to z itself where loss and output activation are one formula (softmax with cross-entropy,
 # sigmoid with binary cross-entropy: finite for any score), otherwise to a, and the activation's
 # own derivative follows.
 
@@ -34,14 +35,10 @@ cdef inline double sum_of_squares(const real* x, Py_ssize_t n) noexcept nogil:
 
 cdef double mse(const real* z, const real* a, const real* t, real* dz, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t j
-    cdef real two_over_n = <real> (2.0 / n)
-    cdef double total
+    cdef real two = 2.0
     for j in range(n):
-        dz[j] = a[j] - t[j]
-    total = sum_of_squares(dz, n)
-    for j in range(n):
-        dz[j] *= two_over_n
-    return total / n
+        dz[j] = two * (a[j] - t[j])
+    return 0.25 * sum_of_squares(dz, n)
 
 
 # ---- half_squared_error: half the sum over the outputs of (a - t)**2; to a: a - t
@@ -97,13 +94,12 @@ cdef double cross_entropy_of_labels(const real* z, const real* a, const real* t,
 cdef double binary_cross_entropy(const real* z, const real* a, const real* t, real* dz,
                                  Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t j
-    cdef real one_over_n = <real> (1.0 / n)
     cdef double total = 0
     for j in range(n):
         total += (z[j] if z[j] > 0 else 0.0) - <double> z[j] * t[j] \
             + log1p(libm_exp(-fabs(<double> z[j])))
-        dz[j] = (a[j] - t[j]) * one_over_n
-    return total / n
+        dz[j] = a[j] - t[j]
+    return total
 
 
 ctypedef double (*loss_function)(const real*, const real*, const real*, real*,
@@ -113,16 +109,17 @@ cdef struct Loss:
     loss_function of_row
     bint from_scores          # the derivative is with respect to z
     bint of_labels            # the target is one class number, not n_out numbers
+    bint mean_over_outputs    # value and derivative are still to be divided by n_out
 
 cdef enum:
     MSE, HALF_SQUARED_ERROR, CROSS_ENTROPY, CROSS_ENTROPY_OF_LABELS, BINARY_CROSS_ENTROPY, N_LOSSES
 
 cdef Loss[N_LOSSES] loss_table
-loss_table[MSE]                     = Loss(mse,                     False, False)
-loss_table[HALF_SQUARED_ERROR]      = Loss(half_squared_error,      False, False)
-loss_table[CROSS_ENTROPY]           = Loss(cross_entropy,           True,  False)
-loss_table[CROSS_ENTROPY_OF_LABELS] = Loss(cross_entropy_of_labels, True,  True)
-loss_table[BINARY_CROSS_ENTROPY]    = Loss(binary_cross_entropy,    True,  False)
+loss_table[MSE]                     = Loss(mse,                     False, False, True)
+loss_table[HALF_SQUARED_ERROR]      = Loss(half_squared_error,      False, False, False)
+loss_table[CROSS_ENTROPY]           = Loss(cross_entropy,           True,  False, False)
+loss_table[CROSS_ENTROPY_OF_LABELS] = Loss(cross_entropy_of_labels, True,  True,  False)
+loss_table[BINARY_CROSS_ENTROPY]    = Loss(binary_cross_entropy,    True,  False, True)
 
 LOSSES = {"mse": MSE, "half_squared_error": HALF_SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY,
           "cross_entropy_of_labels": CROSS_ENTROPY_OF_LABELS,
@@ -140,7 +137,9 @@ cdef double losses_of_rows(int loss, const real* z, const real* a, const real* t
     cdef double total = 0
     cdef double value, weight = 1
     cdef real factor
+    cdef double share = 1.0 / n_out if loss_table[loss].mean_over_outputs else 1.0
     cdef loss_function of_row = loss_table[loss].of_row
+    scale *= share
     for i in range(rows):
         value = of_row(z, a, t, dz, n_out)
         if weights != NULL:
@@ -154,4 +153,4 @@ cdef double losses_of_rows(int loss, const real* z, const real* a, const real* t
         a += ld
         dz += ld
         t += ld_t
-    return total
+    return total * share
