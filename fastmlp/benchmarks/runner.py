@@ -164,10 +164,9 @@ def _machine() -> dict[str, Any]:
     if cpuinfo.exists():
         models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
         cpu = models[0].split(":")[1].strip() if models else cpu
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpu": cpu,
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
