@@ -25,7 +25,7 @@ TABLE = runpy.run_path(f"{KERNELS}/variants.py")
 FLAGS = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 
 if os.environ.get("FASTMLP_SANITIZE"):
-    # -O1, as the sanitizer's manual advises: at -O3 one module takes gcc a quarter of an hour.
+    # -O1, as the sanitizer's manual advises: at -O3 gcc takes far too long.
     FLAGS += ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 
