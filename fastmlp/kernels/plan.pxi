@@ -441,9 +441,9 @@ cdef class Plan:
             p.c_is_padded = True
             p.backward = self.layers[l - 1].activation.backward
 
-    cdef void forward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows,
+    cdef void forward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows, bint keep_scores,
                            int n_threads) noexcept nogil:
-        """① a[0] → a[L], and z where it is kept."""
+        """① a[0] → a[L], and z where the lane has room for it; z[L] only if it is asked for."""
         cdef int l
         cdef Layer* layer
         cdef Product* p
@@ -454,12 +454,18 @@ cdef class Plan:
             p.in_place, p.panels = layer.products.forward.in_place, layer.products.forward.panels
             p.a = lane.a[l] + at * layer.ld_in
             p.c = lane.a[l + 1] + at * layer.ld_out
-            if lane.z[l] != NULL:
+            p.z = NULL
+            if lane.z[l] != NULL and (keep_scores or l < self.n_layers - 1):
                 p.z = lane.z[l] + at * layer.ld_out
             p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             multiply(p, n_threads)
             if layer.activation.whole_row:
                 layer.activation.forward(p.c, rows, layer.n_out, layer.ld_out)
+
+    cdef bint keeps_scores(self) noexcept nogil:
+        """Whether training reads z[L]: the loss does, or the derivative of the last activation."""
+        return loss_table[self.loss].from_scores \
+            or self.layers[self.n_layers - 1].activation.reads_z
 
     cdef double loss_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows,
                           double scale) noexcept nogil:
@@ -616,7 +622,7 @@ cdef class Plan:
                 at = 0
                 while at < n:
                     rows = min(self.chunk_rows, n - at)
-                    self.forward_rows(&self.whole, at, rows, n_threads)
+                    self.forward_rows(&self.whole, at, rows, True, n_threads)
                     at += rows
                 copy_out(self.whole.a[self.n_layers], self.layers[self.n_layers - 1].ld_out, n,
                          self.layers[self.n_layers - 1].n_out, &out[0, 0])
@@ -811,7 +817,7 @@ cdef class Plan:
                 return BAD_TARGET_ROW if bad_target else BAD_INPUT_ROW
             if self.order == NULL and rows == self.x.n_rows:
                 self.rows_held = rows
-        self.forward_rows(lane, 0, rows, self.n_threads)
+        self.forward_rows(lane, 0, rows, self.keeps_scores(), self.n_threads)
         self.value += self.loss_rows(lane, 0, rows, scale)
         self.backward_rows(lane, 0, rows, self.grads, first > 0, self.n_threads)
         return SLICE_ENDED
@@ -979,7 +985,7 @@ cdef void wave_chunk(Plan plan, WaveJob* job, Py_ssize_t task, int thread) noexc
     if not plan.load_rows(lane, job.start + first, rows, &plan.slot_bad[task],
                           &plan.slot_bad_target[task]):
         return
-    plan.forward_rows(lane, 0, rows, 1)
+    plan.forward_rows(lane, 0, rows, plan.keeps_scores(), 1)
     plan.slot_values[task] = plan.loss_rows(lane, 0, rows, job.scale)
     plan.backward_rows(lane, 0, rows, plan.slots + task * plan.n_params, False, 1)
 
@@ -1004,7 +1010,7 @@ cdef void score_chunk(Plan plan, Source x, ScoreJob* job, Py_ssize_t task, Lane*
     job.bad[task] = -1
     if not x.gather(NULL, first, rows, lane.a[0], plan.layers[0].ld_in, &job.bad[task]):
         return
-    plan.forward_rows(lane, 0, rows, n_threads)
+    plan.forward_rows(lane, 0, rows, job.y != NULL and loss_table[job.loss].from_scores, n_threads)
     copy_out(lane.a[plan.n_layers], last.ld_out, rows, last.n_out, job.out + first * last.n_out)
 
 
