@@ -46,9 +46,11 @@
 # single row of C by reading B along its rows (`one_row_in_place`).
 
 cdef enum:
+    # Additions that two units with a latency of four cycles have under way.
+    SUMS_IN_FLIGHT = 8
     GROUP_PANELS = (64 + NR - 1) // NR
     ROW_BLOCK = 16 * MR
-    PANELS_AT_ONCE = 8 // NV    # of a single row: enough sums side by side to fill the pipeline
+    PANELS_AT_ONCE = SUMS_IN_FLIGHT // NV    # of a single row
     # Of B, for a single row of C. Reading along them, instead of panel by panel, predicts one row
     # of 784-512-512-10 in 46 instead of 62 us; 4 at once or fetching ahead made it slower.
     ROWS_AT_ONCE = 8
@@ -57,8 +59,10 @@ cdef enum:
     # eight of 64). On a Zen 3, 128x512x512 went from 46-54 to 61-78 GFLOP/s, a 1024-wide dw from
     # 6.1-6.8 to 4.1-4.8 ms, training 784-128-10 became 5 to 9 % faster.
     WIDEST_IN_PLACE = 96
-    # xT's columns are copied too where this many outputs repay it: 1024-wide, on from 4.2 to 3.6 ms.
-    NARROWEST_TO_PACK = 64
+    # xT's columns are copied too where this many outputs repay it. On a Zen 3, training becomes 2 %
+    # faster with 512 of them and 7 % with 1024; with 256 it is the same, with 64 to 128 3 to 7 %
+    # slower.
+    NARROWEST_TO_PACK = 384
     # Fewer rows than these do not repay the copy.
     FEWEST_ROWS_TO_PACK = 32
     # Up to so many multiplications of vectors, finding the tiles takes longer than the sums do:
@@ -134,26 +138,35 @@ cdef void tiles(Py_ssize_t rows, int nv, TileMode mode, Py_ssize_t k, const real
                 Py_ssize_t a_tile, Py_ssize_t a_row, Py_ssize_t a_step, const real* b,
                 Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
     """``rows`` rows of C: ``tile_of`` for each constant height and width, its loops unrolled."""
-    cdef Py_ssize_t n = rows // MR
+    cdef Py_ssize_t n = rows // MR, rest = rows % MR, height = rest
+    if 0 < rest * NV < SUMS_IN_FLIGHT and n > 0 and a_tile == MR * a_row:
+        # So few sums would wait for one another: the last full tile's rows are shared with them.
+        n -= 1
+        rest += MR
+        height = (rest + 1) // 2
     if n > 0:
         tiles_of_width(MR, nv, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-        rows -= n * MR
         a += n * a_tile
         c += n * MR * ld_c
-    if rows == 1:
-        tiles_of_width(1, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-    elif rows == 2:
-        tiles_of_width(2, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-    elif rows == 3:
-        tiles_of_width(3, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-    elif rows == 4:
-        tiles_of_width(4, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-    elif rows == 5:
-        tiles_of_width(5, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-    elif MR > 6 and rows == 6:
-        tiles_of_width(6, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
-    elif MR > 7 and rows == 7:
-        tiles_of_width(7, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    while rest > 0:
+        if height == 1:
+            tiles_of_width(1, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        elif height == 2:
+            tiles_of_width(2, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        elif height == 3:
+            tiles_of_width(3, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        elif height == 4:
+            tiles_of_width(4, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        elif height == 5:
+            tiles_of_width(5, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        elif MR > 6 and height == 6:
+            tiles_of_width(6, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        elif MR > 7 and height == 7:
+            tiles_of_width(7, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        a += height * a_row
+        c += height * ld_c
+        rest -= height
+        height = rest
 
 
 cdef struct Product:
@@ -377,34 +390,49 @@ cdef void straight(const Product* p) noexcept nogil:
     """
     cdef real panel[LARGEST_STRAIGHT * VW]
     cdef Py_ssize_t i, j, step
+    cdef Py_ssize_t n = p.n, k = p.k, a_row = p.a_row, a_step = p.a_step, ld_c = p.ld_c
     cdef const real* a = p.a
     cdef const real* b = p.b
+    cdef const real* a_at
+    cdef const real* b_at
     cdef Py_ssize_t ld_b = p.ld_b
     cdef real* c = p.c
-    cdef const real* last = p.c + p.m * p.ld_c - VW
-    cdef vec acc
+    cdef const real* last = p.c + p.m * ld_c - (0 if p.c_is_padded else VW)
+    cdef vec acc, row
     if not p.b_is_padded:
-        if p.n == 1:
+        if n == 1:
             # In whole vectors: what was just written element by element is slow to read as one.
             if p.b_transposed:
                 ld_b = 1
-            for step in range(p.k):
+            for step in range(k):
                 (<vec_in_memory*> (panel + step * VW))[0] = ZEROS + b[step * ld_b]
             b, ld_b = panel, VW
-        elif p.b_transposed and p.k > 1 or b + (p.k - 1) * ld_b + VW > p.b_end:
-            pack_panels(p, 0, 1, 0, p.k, panel)
+        elif k == 1:
+            if b + VW > p.b_end:
+                (<vec_in_memory*> panel)[0] = ZEROS
+                for j in range(n):
+                    panel[j] = b[j]
+                b = panel
+        elif p.b_transposed or b + (k - 1) * ld_b + VW > p.b_end:
+            pack_panels(p, 0, 1, 0, k, panel)
             b, ld_b = panel, VW
     for i in range(p.m):
         acc = ZEROS
-        for step in range(p.k):
-            acc += (<const vec_in_memory*> (b + step * ld_b))[0] * a[step * p.a_step]
-        if p.c_is_padded or c <= last:
+        a_at, b_at = a, b
+        for step in range(k):
+            acc += (<const vec_in_memory*> b_at)[0] * a_at[0]
+            a_at += a_step
+            b_at += ld_b
+        if c <= last:
             (<vec_in_memory*> c)[0] = acc
+        elif n == 1:
+            c[0] = (<real*> &acc)[0]
         else:
-            for j in range(p.n):
-                c[j] = (<real*> &acc)[j]
-        a += p.a_row
-        c += p.ld_c
+            row = acc
+            for j in range(n):
+                c[j] = (<real*> &row)[j]
+        a += a_row
+        c += ld_c
     if p.c_is_padded:
         finish(p, 0, p.m, 0, VW)
 
@@ -453,14 +481,15 @@ cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, P
     cdef Py_ssize_t cols = min(p.n - j, n_panels * NR)
     cdef Py_ssize_t whole = cols // NR * NR, rest = cols - whole
     cdef Py_ssize_t depth = k_end - k, padded = whole_vectors(rest)
-    cdef Py_ssize_t row, col
+    cdef Py_ssize_t panel, row, col
     cdef const real* b
     cdef int v
     if p.b_transposed:
-        for col in range(whole // NR):
-            transpose(p.b + (j + col * NR) * p.ld_b + k, p.ld_b, NR, depth, to + col * NR * depth,
-                      NR)
-        transpose(p.b + (j + whole) * p.ld_b + k, p.ld_b, rest, depth, to + whole * depth, padded)
+        for panel in range(n_panels):
+            cols = min(p.n - j, <Py_ssize_t> NR)
+            transpose(p.b + j * p.ld_b + k, p.ld_b, cols, depth, to, whole_vectors(cols))
+            j += NR
+            to += NR * depth
         return
     b = p.b + k * p.ld_b + j
     for row in range(depth):
@@ -478,19 +507,29 @@ cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, P
         b += p.ld_b
 
 
-cdef inline void transpose(const real* b, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t cols, real* to,
-                           Py_ssize_t ld_to) noexcept nogil:
+cdef void transpose(const real* b, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t cols, real* to,
+                    Py_ssize_t ld_to) noexcept nogil:
     """(rows, cols) becomes (cols, rows), each row padded with zeros to ``ld_to``.
 
-    Row by row: a column of several would have its lines, a power of two apart, in one cache set.
+    Four rows at a time, their elements written together; many more would have their lines, a power
+    of two apart, in one cache set. ``ld_to`` is never a constant: gcc would vectorise along the
+    rows instead and scatter single elements, twice as slowly.
     """
-    cdef Py_ssize_t i, j
-    for i in range(rows):
+    cdef Py_ssize_t i = 0, j
+    cdef real first, second, third, fourth
+    while i + 4 <= rows:
         for j in range(cols):
-            to[j * ld_to + i] = b[i * ld + j]
-    for i in range(rows, ld_to):
+            first, second, third, fourth = b[j], b[ld + j], b[2 * ld + j], b[3 * ld + j]
+            to[j * ld_to], to[j * ld_to + 1] = first, second
+            to[j * ld_to + 2], to[j * ld_to + 3] = third, fourth
+        b += 4 * ld
+        to += 4
+        i += 4
+    for i in range(i, ld_to):
         for j in range(cols):
-            to[j * ld_to + i] = 0
+            to[j * ld_to] = b[j] if i < rows else 0
+        b += ld
+        to += 1
 
 
 cdef void pack_task(void* context, Py_ssize_t panel, int thread) noexcept nogil:
