@@ -42,7 +42,7 @@ bench: .venv/installed peers          ## every claim against the peers; writes b
 	  FASTMLP_VARIANT=$$variant $(BIN)/python -m bench.products \
 	      --json bench/results/products-$$variant.json; \
 	done
-	for program in growth cold_start memory coexistence; do \
+	for program in roofline growth cold_start memory coexistence; do \
 	  $(BIN)/python -m bench.$$program --json bench/results/$$program.json || exit 1; \
 	done
 	$(BIN)/python -m bench.report

@@ -9,53 +9,26 @@ outputs copied. ``FASTMLP_VARIANT`` chooses the build, ``OPENBLAS_CORETYPE`` Num
 """
 
 import argparse
-import ctypes
 import itertools
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
+from bench.peak import Peak
 from fastmlp import kernels
 from fastmlp.benchmarks.pairs import median_interval
 from fastmlp.benchmarks.runner import header, pin
-from fastmlp.kernels.variants import VARIANTS
 
 SHAPES = [(64, 784, 128), (128, 512, 512), (128, 784, 1024), (128, 1024, 1024), (512, 512, 512)]
 """Rows, n_in and n_out of a layer."""
 
 SECONDS = 0.02
 """How long each side of a round takes, about."""
-
-
-def peak_program(dtype: np.dtype, folder: str) -> Callable[[int], float]:
-    """Compile ``peak.c`` for the build in use; returns a function of steps: operations done."""
-    variant = next(v for v in VARIANTS if v.name == kernels.VARIANT)
-    vectors = variant.tile_rows * variant.tile_vectors
-    library = Path(folder, "peak.so")
-    defines = [
-        f"-DREAL={'float' if dtype == np.float32 else 'double'}",
-        f"-DBYTES={variant.vector_bytes}",
-        f"-DCHAINS={vectors}",
-    ]
-    source = Path(__file__).with_name("peak.c")
-    command = [os.environ.get("CC", "cc"), "-O3", "-ffp-contract=fast", "-shared", "-fPIC"]
-    subprocess.run(
-        [*command, *variant.flags, *defines, str(source), "-o", str(library)], check=True
-    )
-    peak = ctypes.CDLL(str(library)).peak
-    peak.restype = ctypes.c_double
-    lanes = variant.vector_bytes // dtype.itemsize
-    seeds = np.linspace(0.5, 1.5, 2 + vectors * lanes).astype(dtype)
-    seeds[:2] = 0.999, 0.001
-    pointer = ctypes.c_void_p(seeds.ctypes.data)
-    return lambda steps: peak(ctypes.c_long(steps), pointer)
 
 
 class Layers:
@@ -140,29 +113,28 @@ def main() -> int:
     print(f"build {kernels.VARIANT}, {dtype}, NumPy {np.__version__} with {coretype}; one thread")
     print(f"{'rows x n_in x n_out':20} {'product':11} {'of peak [95 %]':24} {'x NumPy [95 %]':24}")
     records = []
-    with tempfile.TemporaryDirectory() as folder:
-        peak = peak_program(dtype, folder)
-        a_step = peak(1)
-        steps = int(SECONDS * rate(lambda: peak(1_000_000), 1_000_000, 1))
-        for m, k, n in SHAPES:
-            for name, (ours, numpys, operations) in products(dtype, m, k, n).items():
-                times = max(1, int(SECONDS / (operations / rate(ours, operations, 3))))
-                rounds = np.array(
-                    [
-                        (
-                            rate(lambda: peak(steps), a_step * steps, 1),
-                            rate(ours, operations, times),
-                            rate(numpys, operations, times),
-                        )
-                        for _ in range(args.rounds)
-                    ]
-                )
-                of_peak = median_interval(rounds[:, 1] / rounds[:, 0])
-                of_numpy = median_interval(rounds[:, 1] / rounds[:, 2])
-                cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*cell) for cell in (of_peak, of_numpy)]
-                shape = f"{m} x {k} x {n}"
-                print(f"{shape:20} {name:11} {cells[0]:24} {cells[1]:24}", flush=True)
-                records.append({"shape": [m, k, n], "product": name, "rates": rounds.tolist()})
+    peak = Peak(dtype).operations
+    a_step = peak(1)
+    steps = int(SECONDS * rate(lambda: peak(1_000_000), 1_000_000, 1))
+    for m, k, n in SHAPES:
+        for name, (ours, numpys, operations) in products(dtype, m, k, n).items():
+            times = max(1, int(SECONDS / (operations / rate(ours, operations, 3))))
+            rounds = np.array(
+                [
+                    (
+                        rate(lambda: peak(steps), a_step * steps, 1),
+                        rate(ours, operations, times),
+                        rate(numpys, operations, times),
+                    )
+                    for _ in range(args.rounds)
+                ]
+            )
+            of_peak = median_interval(rounds[:, 1] / rounds[:, 0])
+            of_numpy = median_interval(rounds[:, 1] / rounds[:, 2])
+            cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*cell) for cell in (of_peak, of_numpy)]
+            shape = f"{m} x {k} x {n}"
+            print(f"{shape:20} {name:11} {cells[0]:24} {cells[1]:24}", flush=True)
+            records.append({"shape": [m, k, n], "product": name, "rates": rounds.tolist()})
     if args.json:
         what = {"dtype": str(dtype), "coretype": coretype, "records": records}
         args.json.write_text(json.dumps(header("products") | what, indent=1) + "\n")

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import coexistence, cold_start, growth, memory
+from bench import coexistence, cold_start, growth, memory, roofline
 from bench.tables import markdown
 from fastmlp.benchmarks.claims import CLAIMS, WIDTHS
 from fastmlp.benchmarks.pairs import interval, median_interval
@@ -28,6 +28,7 @@ Results: TypeAlias = list[tuple[str, dict[str, Any]]]
 """What files hold, each with the file's name, oldest first."""
 
 PROGRAMS = {
+    "roofline": (roofline, "The roofline"),
     "growth": (growth, "How the cost grows with the work"),
     "cold start": (cold_start, "Cold start"),
     "memory": (memory, "Memory of training"),
@@ -106,6 +107,19 @@ def measured(found: dict[str, Results], kind: str) -> list[str]:
     name, result = found[kind][-1]
     tables = PROGRAMS[kind][0].tables(result)
     return [f"From `{name}`.", "", *(line for table in tables for line in table.markdown())]
+
+
+def limits(records: list[dict[str, Any]], roofs: dict[str, Any]) -> list[str]:
+    """Return what each ratio of one thread would be if we took no more than the least time."""
+    rows = [["work", "against", "times faster", "of the roofline", "times faster at the roofline"]]
+    for r in records:
+        roof = roofs["records"].get(r["work"])
+        share = interval(roofline.shares(roof)) if roof else None
+        if r["threads"] == 1 and r.get("ratio") and share:
+            at_most = r["ratio"]["median"] / share["median"]
+            numbers = r["ratio"]["median"], share["median"], at_most
+            rows.append([r["work"], r["rival"], *(f"{number:.3g}" for number in numbers)])
+    return markdown(rows) if len(rows) > 1 else []
 
 
 def plot_growth(result: dict[str, Any]) -> Figure:
@@ -229,6 +243,8 @@ def page(found: dict[str, Results], pairs: list[dict[str, Any]], plots: set[str]
     ]
     for kind, (_, heading) in PROGRAMS.items():
         lines += [f"## {heading}", "", *measured(found, kind)]
+        if kind == "roofline" and kind in found:
+            lines += limits(pairs, found[kind][-1][1])
         if kind == "growth":
             lines += image("growth.png", "Time per row and per multiply-add", plots)
     return lines

@@ -1,13 +1,15 @@
 """The benchmarks' bookkeeping: what counts, what is dropped, what is printed. No time is judged."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from bench import coexistence, cold_start, growth, report
+from bench import coexistence, cold_start, growth, report, roofline
 from fastmlp.benchmarks import pairs, runner
 from fastmlp.benchmarks.claims import CLAIMS, NETWORKS, WIDTHS
+from fastmlp.benchmarks.works import WORKS
 
 
 def rounds(*triples):
@@ -125,6 +127,17 @@ MADE_UP = {
         },
     },
     "cold start": {"rounds": alike({"NumPy and safetensors": 0.1, "fastmlp": 0.141})},
+    "roofline": {
+        "records": {
+            "xor": {
+                # A second for the products, two for the rows; the update needs two for its memory.
+                "amounts": roofline.Amounts(8.0, 0.0, 8.0, 6.0, 10.0, 0.0, 17, 3)._asdict(),
+                "probes": {"operations": 16.0, "update": 3.0, "read": 5.0},
+                "calls": 5,
+                "rounds": alike({"work": 10.0, "operations": 2.0, "update": 1.0, "read": 1.0}),
+            },
+        },
+    },
     "memory": {
         "records": [
             {
@@ -171,6 +184,8 @@ def test_the_report_is_made_of_raw_numbers(tmp_path):
         "| 128 | 500 [500, 500] | 0.5 [0.5, 0.5] | 0.5 [0.5, 0.5] | 0.2 [0.2, 0.2] |",
         "Most over the least of any lesser width: training 1.2, forward and backward 1 "
         "(claimed: at most 1.2). Rounds kept / dropped: 6 / 0.",
+        "| xor | 200 | 0 | 400 | 400 | 1e+03 | 2e+03 | 0.5 [0.5, 0.5] | 6 / 0 |",
+        "| xor | jax | 2.5 | 0.5 | 5 |",
         "| difference | 41 [41, 41] |",
         "| 2-3 | sgd | 5,000 | 7 | 3.0 | 2.0 | 5.0 | 5.5 | 1.10 | 1.0 |",
         "| expm | 1.05 [1.05, 1.05] | – | 1.01 [1.01, 1.01] | 6 / 0 |",
@@ -237,3 +252,33 @@ def test_training_beside_others_is_measured():
     record = coexistence.measure("tabular", 2, 1)
     guests = set(coexistence.GUESTS) - set(record["missing"])
     assert set(record["rounds"][0]) == {coexistence.ALONE, coexistence.AGAIN, *guests, "control"}
+
+
+def test_what_a_training_does_is_counted():
+    work = dataclasses.replace(WORKS["expm"], batch_size=400, epochs=3)
+    amounts = roofline.amounts_of_training(work, rows=1000, numbers_in_row=8)
+    params = 5 * 32 + 33 * 16 + 17 * 4
+    per_row = 2 * params + 32 * 16 + 16 * 4
+    assert amounts.products == 2 * per_row * 3000
+    assert amounts.activations == 2 * 48 * sum(roofline.OPERATIONS["tanh"]) * 3000
+    # Three minibatches an epoch; Adam reads p, g, m and v, and writes all but g.
+    assert amounts.update_bytes == 4 * 7 * params * 9
+    assert amounts.row_bytes == 4 * 8 * 3000
+    assert (amounts.vectors, amounts.memory) == (4 * params, 8000)
+
+
+def test_a_single_row_reads_the_weights():
+    sizes = (784, 128, 10)
+    one, many = (roofline.amounts_of_prediction(sizes, rows, 2) for rows in (1, 50))
+    params = 785 * 128 + 129 * 10
+    assert (one.products, many.products) == (4 * params, 200 * params)
+    assert (one.weight_bytes, one.row_bytes, one.memory) == (8 * params, 0, params)
+    assert (many.weight_bytes, many.row_bytes, many.memory) == (0, 400 * 794, 50 * 794)
+
+
+def test_a_work_is_timed_beside_the_machine():
+    amounts = roofline.amounts_of_training(WORKS["xor"], 4, 3)
+    record = roofline.measure(amounts, lambda: 1e-3, 1)
+    assert set(record["rounds"][0]) == {"work", "operations", "update", "read", "control"}
+    assert set(record["probes"]) == {"operations", "update", "read"}
+    assert min(record["probes"].values()) > 0
