@@ -8,8 +8,9 @@ after its imports, stands beside the formula:
     the data + parameters x (3 + vectors of the optimizer) + packs + 2 x batch x widths + the order
 
 Three vectors as long as the parameters: they themselves, their gradient, and the snapshot to go
-back to after divergence. Packs: copies of the weights, for the products forward and for those back,
-where a minibatch is longer than the chunk of rows that goes through the network together.
+back to after divergence. Packs: copies of the weights, for the products forward and for those back
+(none to the input), where a minibatch is longer than the chunk of rows that goes through the network
+together.
 """
 
 import argparse
@@ -67,12 +68,14 @@ CASES = (
 def formula(case: Case, chunk_rows: int) -> dict[str, int]:
     """Return the bytes of each term, for a network of which so many rows go through together."""
     itemsize = np.dtype(np.float32).itemsize
-    n_params = sum((n_in + 1) * n_out for n_in, n_out in pairwise(case.sizes))
+    layers = list(pairwise(case.sizes))
+    n_params = sum((n_in + 1) * n_out for n_in, n_out in layers)
+    packed = n_params + sum(n_in * n_out for n_in, n_out in layers[1:])
     data = case.rows * (case.sizes[0] + case.sizes[-1]) * itemsize
     return {
         "data": data * (2 if case.foreign else 1),
         "parameters": n_params * (3 + optimizers.get(case.optimizer).n_vectors) * itemsize,
-        "packs": 2 * n_params * itemsize if case.batch_size > chunk_rows else 0,
+        "packs": packed * itemsize if case.batch_size > chunk_rows else 0,
         "minibatch": 2 * case.batch_size * sum(case.sizes) * itemsize,
         "order": case.rows * np.dtype(np.int64).itemsize,
     }

@@ -354,7 +354,7 @@ cdef class Plan:
         for l in range(self.n_layers):
             layer = &self.layers[l]
             size += (layer.n_in + 1) * whole_vectors(layer.n_out)
-            if self.trains:
+            if self.trains and l > 0:
                 size += layer.n_out * whole_vectors(layer.n_in)
         self.panel_memory = <char*> allocate((size + 16) * sizeof(real))
         memory = <real*> ((<Py_ssize_t> self.panel_memory + 63) // 64 * 64)
@@ -362,7 +362,7 @@ cdef class Plan:
             layer = &self.layers[l]
             layer.panels = memory
             memory += (layer.n_in + 1) * whole_vectors(layer.n_out)
-            if self.trains:
+            if self.trains and l > 0:
                 layer.transposed = memory
                 memory += layer.n_out * whole_vectors(layer.n_in)
         return 0
