@@ -9,8 +9,7 @@ after its imports, stands beside the formula:
 
 Three vectors as long as the parameters: they themselves, their gradient, and the snapshot to go
 back to after divergence. Packs: copies of the weights, for the products forward and for those back
-(none to the input), where a minibatch is longer than the chunk of rows that goes through the network
-together.
+(none to the input), where a minibatch is longer than the chunk of rows that goes through together.
 """
 
 import argparse
