@@ -65,7 +65,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="fastmlp bench",
         description="How many times faster fastmlp trains than other libraries: the median ratio "
-        "of interleaved pairs, with its 95 %% interval.",
+        "of interleaved pairs, with its 95 % interval.",
     )
     parser.add_argument("--works", nargs="*", choices=WORKS, default=list(WORKS), metavar="WORK")
     parser.add_argument(

@@ -382,6 +382,20 @@ cdef inline bint is_straight(const Product* p) noexcept nogil:
     return p.n <= VW and p.m * p.k <= LARGEST_STRAIGHT and not p.add and p.panels == NULL
 
 
+cdef inline void write_row(vec row, real* c, Py_ssize_t n, bint whole) noexcept nogil:
+    """A row of n <= VW columns, as a whole vector or element by element."""
+    cdef vec copy
+    cdef Py_ssize_t j
+    if whole:
+        (<vec_in_memory*> c)[0] = row
+    elif n == 1:
+        c[0] = (<real*> &row)[0]
+    else:
+        copy = row
+        for j in range(n):
+            c[j] = (<real*> &copy)[j]
+
+
 cdef void straight(const Product* p) noexcept nogil:
     """All of a tiny C: the same sums as a tile's, and little around them.
 
@@ -389,7 +403,7 @@ cdef void straight(const Product* p) noexcept nogil:
     long as what follows them is C's own and still to come.
     """
     cdef real panel[LARGEST_STRAIGHT * VW]
-    cdef Py_ssize_t i, j, step
+    cdef Py_ssize_t i = 0, j, step
     cdef Py_ssize_t n = p.n, k = p.k, a_row = p.a_row, a_step = p.a_step, ld_c = p.ld_c
     cdef const real* a = p.a
     cdef const real* b = p.b
@@ -398,7 +412,7 @@ cdef void straight(const Product* p) noexcept nogil:
     cdef Py_ssize_t ld_b = p.ld_b
     cdef real* c = p.c
     cdef const real* last = p.c + p.m * ld_c - (0 if p.c_is_padded else VW)
-    cdef vec acc, row
+    cdef vec first, second, b_row
     if not p.b_is_padded:
         if n == 1:
             # In whole vectors: what was just written element by element is slow to read as one.
@@ -416,23 +430,24 @@ cdef void straight(const Product* p) noexcept nogil:
         elif p.b_transposed or b + (k - 1) * ld_b + VW > p.b_end:
             pack_panels(p, 0, 1, 0, k, panel)
             b, ld_b = panel, VW
-    for i in range(p.m):
-        acc = ZEROS
+    # Two rows at a time; an odd last one is made twice over.
+    while i < p.m:
+        if i + 1 == p.m:
+            a_row, ld_c = 0, 0
+        first, second = ZEROS, ZEROS
         a_at, b_at = a, b
         for step in range(k):
-            acc += (<const vec_in_memory*> b_at)[0] * a_at[0]
+            b_row = (<const vec_in_memory*> b_at)[0]
+            first += b_row * a_at[0]
+            second += b_row * a_at[a_row]
             a_at += a_step
             b_at += ld_b
-        if c <= last:
-            (<vec_in_memory*> c)[0] = acc
-        elif n == 1:
-            c[0] = (<real*> &acc)[0]
-        else:
-            row = acc
-            for j in range(n):
-                c[j] = (<real*> &row)[j]
-        a += a_row
+        write_row(first, c, n, c <= last)
         c += ld_c
+        write_row(second, c, n, c <= last)
+        c += ld_c
+        a += 2 * a_row
+        i += 2
     if p.c_is_padded:
         finish(p, 0, p.m, 0, VW)
 

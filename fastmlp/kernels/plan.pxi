@@ -75,7 +75,8 @@ cdef struct Lane:
     real** a                         # a[0] is the input
     real** z                         # NULL where not kept
     real** dz
-    Products* products               # of each layer
+    Products* products               # of each layer, on the rows of the last `place`
+    Py_ssize_t first, rows
     real* targets
     real* weights
     real* panels                     # of one chunk's x, for a wide dw
@@ -155,6 +156,7 @@ cdef class Plan:
     cdef int n_lanes
     cdef Lane whole                  # a whole minibatch, for the steps called one by one
     cdef Py_ssize_t whole_rows       # rows in it
+    cdef Py_ssize_t described_rows   # for which `pack_forward` was last called
     cdef readonly Py_ssize_t n_params
     cdef readonly Py_ssize_t chunk_rows
     cdef Py_ssize_t work_per_row     # multiplications
@@ -263,6 +265,7 @@ cdef class Plan:
         cdef Py_ssize_t widest = 0, deepest = chunk, copied = 0, i
         cdef Py_ssize_t size = rows * self.layers[0].ld_in
         cdef Layer* layer
+        cdef Products* products
         cdef real* memory
         free_lane(lane)
         for l in range(n):
@@ -307,7 +310,14 @@ cdef class Plan:
         lane.target = lane.weights + rows
         lane.derivative = lane.target + self.layers[n - 1].ld_out
         for l in range(n):
-            lane.products[l] = self.layers[l].products
+            products = &lane.products[l]
+            products[0] = self.layers[l].products
+            products.forward.scratch = lane.scratch
+            products.forward.scratch_size = lane.scratch_size
+            products.backward.scratch = lane.scratch
+            products.backward.scratch_size = lane.scratch_size
+            products.gradient.scratch = lane.scratch
+            products.gradient.scratch_size = lane.scratch_size
         lane.capacity = rows
         lane.n_threads = n_threads
         return 0
@@ -387,8 +397,9 @@ cdef class Plan:
         cdef int l
         cdef Layer* layer
         cdef bint again = rows > self.chunk_rows
-        if self.frozen:
+        if self.frozen or rows == self.described_rows and not again:
             return
+        self.described_rows = rows
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.products.forward.in_place = \
@@ -441,23 +452,50 @@ cdef class Plan:
             p.c_is_padded = True
             p.backward = self.layers[l - 1].activation.backward
 
+    cdef void place(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows) noexcept nogil:
+        """Let the lane's products work on its rows at … at+rows-1."""
+        cdef int l
+        cdef Layer* layer
+        cdef Products* p
+        if lane.first == at and lane.rows == rows:
+            return
+        lane.first, lane.rows = at, rows
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            p = &lane.products[l]
+            p.forward.m = rows
+            p.forward.a = lane.a[l] + at * layer.ld_in
+            p.forward.c = lane.a[l + 1] + at * layer.ld_out
+            p.forward.z = lane.z[l] + at * layer.ld_out if lane.z[l] != NULL else NULL
+            if not self.trains:
+                continue
+            p.gradient.k = rows
+            p.gradient.a = p.forward.a
+            if p.gradient.a_in_panels:
+                p.gradient.a = lane.panels
+            p.gradient.b = lane.dz[l] + at * layer.ld_out
+            if l == 0:
+                continue
+            p.backward.m = rows
+            p.backward.a = p.gradient.b
+            p.backward.c = lane.dz[l - 1] + at * layer.ld_in
+            p.backward.reads = lane.a[l] + at * layer.ld_in
+            if self.layers[l - 1].activation.reads_z:
+                p.backward.reads = lane.z[l - 1] + at * layer.ld_in
+
     cdef void forward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows, bint keep_scores,
                            int n_threads) noexcept nogil:
         """① a[0] → a[L], and z where the lane has room for it; z[L] only if it is asked for."""
-        cdef int l
+        cdef int l, last = self.n_layers - 1
         cdef Layer* layer
         cdef Product* p
+        self.place(lane, at, rows)
         for l in range(self.n_layers):
             layer = &self.layers[l]
             p = &lane.products[l].forward
-            p.m = rows
             p.in_place, p.panels = layer.products.forward.in_place, layer.products.forward.panels
-            p.a = lane.a[l] + at * layer.ld_in
-            p.c = lane.a[l + 1] + at * layer.ld_out
-            p.z = NULL
-            if lane.z[l] != NULL and (keep_scores or l < self.n_layers - 1):
-                p.z = lane.z[l] + at * layer.ld_out
-            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
+            if l == last:
+                p.z = lane.z[l] + at * layer.ld_out if keep_scores else NULL
             multiply(p, n_threads)
             if layer.activation.whole_row:
                 layer.activation.forward(p.c, rows, layer.n_out, layer.ld_out)
@@ -490,30 +528,20 @@ cdef class Plan:
         cdef int l
         cdef Layer* layer
         cdef Product* p
+        self.place(lane, at, rows)
         for l in range(self.n_layers - 1, -1, -1):
             layer = &self.layers[l]
             p = &lane.products[l].gradient
-            p.k = rows
-            p.a = lane.a[l] + at * layer.ld_in
             if p.a_in_panels:
-                pack_rows(p.a, rows, layer.n_in + 1, layer.ld_in, lane.panels, n_threads)
-                p.a = lane.panels
-            p.b = lane.dz[l] + at * layer.ld_out
+                pack_rows(lane.products[l].forward.a, rows, layer.n_in + 1, layer.ld_in,
+                          lane.panels, n_threads)
             p.c = grads + layer.w
             p.add = add
-            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
             multiply(p, n_threads)
-            if l == 0:
-                break
-            p = &lane.products[l].backward
-            p.m = rows
-            p.panels = layer.products.backward.panels
-            p.a = lane.dz[l] + at * layer.ld_out
-            p.c = lane.dz[l - 1] + at * layer.ld_in
-            p.reads = (lane.z[l - 1] if self.layers[l - 1].activation.reads_z else lane.a[l]) \
-                + at * layer.ld_in
-            p.scratch, p.scratch_size = lane.scratch, lane.scratch_size
-            multiply(p, n_threads)
+            if l > 0:
+                p = &lane.products[l].backward
+                p.panels = layer.products.backward.panels
+                multiply(p, n_threads)
 
     cdef double objective(self, double total, double scale) noexcept nogil:
         """The minibatch's objective from the sum of its losses: mean or sum, and l2 / 2 · ‖W‖²."""
