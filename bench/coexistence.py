@@ -97,7 +97,8 @@ class Worker:
         self.process.stdin.write("train\n")
         answer = self.process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"a worker ended with exit status {self.process.wait()}")
+            self.process.communicate()  # closes its pipes
+            raise RuntimeError(f"a worker ended with exit status {self.process.returncode}")
         return float(answer)
 
 
