@@ -154,6 +154,7 @@ MADE_UP = {
         "records": [
             {
                 "work": "expm",
+                "times": 30,
                 "missing": {"scikit-learn": "sklearn is not installed"},
                 "rounds": alike({"alone": 1.0, "alone, too": 1.01, "PyTorch": 1.05}),
             }
@@ -188,7 +189,7 @@ def test_the_report_is_made_of_raw_numbers(tmp_path):
         "| xor | jax | 2.5 | 0.5 | 5 |",
         "| difference | 41 [41, 41] |",
         "| 2-3 | sgd | 5,000 | 7 | 3.0 | 2.0 | 5.0 | 5.5 | 1.10 | 1.0 |",
-        "| expm | 1.05 [1.05, 1.05] | – | 1.01 [1.01, 1.01] | 6 / 0 |",
+        "| expm, 30 in a row | 1e+03 ms | 1.05 [1.05, 1.05] | – | 1.01 [1.01, 1.01] | 6 / 0 |",
     ):
         assert line in lines
     assert "Not measured." in lines, "with two threads"
@@ -249,7 +250,7 @@ def test_a_cold_start_is_measured():
 
 
 def test_training_beside_others_is_measured():
-    record = coexistence.measure("tabular", 2, 1)
+    record = coexistence.measure("tabular", 2, 2, 1)
     guests = set(coexistence.GUESTS) - set(record["missing"])
     assert set(record["rounds"][0]) == {coexistence.ALONE, coexistence.AGAIN, *guests, "control"}
 
