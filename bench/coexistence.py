@@ -6,9 +6,8 @@ Three processes train the same work in interleaved rounds, each when it is told 
 is alone; in the others PyTorch or scikit-learn is imported and, just before each training, has run
 something on all its threads. A fourth is alone, too: what two equal processes differ by.
 
-Their threads go on spinning for some milliseconds after their own work. So a training of a few
-milliseconds pays for that in full, and one of a second does not notice: the small work is measured
-both once and as many times in a row as take half a second.
+Their threads may go on spinning for a while after their own work, which a short training pays for
+in full. So the small work is measured both once and as many times in a row as take half a second.
 """
 
 import argparse
