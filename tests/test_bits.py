@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import kernels, training
+from fastmlp import fitting, kernels
 
 OPTIMIZERS = [
     fm.SGD(lr=0.05),
@@ -103,9 +103,9 @@ def test_sliced_trainings(dtype, shape, optimizer, monkeypatch):
     sizes, rows, batch_size = shape
     X, y, weights = data(sizes, rows)
     for n_threads in (1, 2):
-        monkeypatch.setattr(training, "SLICE", 1e9)
+        monkeypatch.setattr(fitting, "SLICE", 1e9)
         whole = bits_of(trained(dtype, shape, optimizer, n_threads))
-        monkeypatch.setattr(training, "SLICE", 0)
+        monkeypatch.setattr(fitting, "SLICE", 0)
         trainer = new_trainer(dtype, sizes, batch_size, optimizer, n_threads)
         plan = CountedPlan(trainer._plan_for(kernels.of(dtype).LOSSES["cross_entropy_of_labels"]))
         monkeypatch.setattr(trainer, "_plan_for", lambda code, plan=plan: plan)
@@ -132,9 +132,9 @@ def test_runs_of_a_plan(dtype, shape, shuffle):
         plan.begin(
             build.Source(X), build.Source(y[:, None]), build.Source(weights[:, None]),
             order=np.empty(rows, np.int64) if shuffle else None, position=position,
-            running=np.array([0, np.inf]), snapshot=np.empty_like(params), seed=SEED,
-            shuffle=shuffle, batch_size=batch_size, lr=0.05, target_loss=-math.inf, tol=0,
-            patience=0, n_threads=1,
+            running=np.array([0, np.inf]), snapshot=np.empty_like(params),
+            buffers_snapshot=None, seed=SEED, shuffle=shuffle, batch_size=batch_size, lr=0.05,
+            target_loss=-math.inf, tol=0, patience=0, n_threads=1,
         )  # fmt: skip
         statuses = [build.STATUS["slice"]]
         while statuses[-1] == build.STATUS["slice"]:

@@ -10,6 +10,8 @@ from fastmlp import activations, kernels, losses, optimizers
 
 HIDDEN = [row.name for row in activations.ACTIVATIONS.values() if not row.output_only]
 DEPTHS = [0, 1, 3]
+# Scores at which a derivative jumps.
+KINKS = {"relu": [0], "leaky_relu": [0], "selu": [0], "hard_sigmoid": [-3, 3]}
 ROWS, N_IN, N_HIDDEN, N_OUT = 5, 3, 3, 2
 
 
@@ -28,34 +30,60 @@ def targets_for(loss, rng):
         return rng.dirichlet(np.ones(N_OUT), ROWS)
     if loss == "binary_cross_entropy":
         return rng.uniform(0, 1, (ROWS, N_OUT))
+    if loss == "poisson":
+        return rng.poisson(3, (ROWS, N_OUT)).astype(np.float64)
     return rng.normal(0, 1, (ROWS, N_OUT)) + 1
 
 
 def problem_away_from_kinks(hidden, output, depth, loss):
-    """Parameters, data and targets of a network none of whose scores is close to relu's kink."""
+    """Parameters, data and targets of a network none of whose scores is close to a kink."""
     sizes = [N_IN, *[N_HIDDEN] * depth, N_OUT]
     names = [*[hidden] * depth, output]
     for seed in itertools.count():
         rng = np.random.default_rng(seed)
         params = rng.normal(0, 1, sum((m + 1) * n for m, n in itertools.pairwise(sizes)))
         x = rng.normal(0, 1, (ROWS, N_IN))
-        z, _ = reference.forward(reference.unpack(params, sizes, names), x)
-        kinked = [scores for scores, name in zip(z, names, strict=True) if name == "relu"]
+        z, a = reference.forward(reference.unpack(params, sizes, names), x)
+        t = targets_for(loss, rng)
         # An update of one parameter by h moves a score by some 10·h at most; and every relu must
         # be open in some row, for its weights to have a gradient.
-        if all((np.abs(s) > 1e-3).all() and (s > 0).any(axis=0).all() for s in kinked):
-            return sizes, names, params, x, targets_for(loss, rng)
+        kinked = [(s, KINKS[name]) for s, name in zip(z, names, strict=True) if name in KINKS]
+        near = any((np.abs(s - kink) < 1e-3).any() for s, kinks in kinked for kink in kinks)
+        flat = [s for s, name in zip(z, names, strict=True) if name in ("relu", "hard_sigmoid")]
+        shut = any(not (np.abs(s - 1.5) < 1.5).any(axis=0).all() for s in flat)
+        # mae and quantile have a kink where output and target meet, huber's slope one at 1.
+        apart = np.abs(a[-1] - t)
+        near = near or (apart < 1e-3).any() or (np.abs(apart - 1) < 1e-3).any()
+        if near or shut or np.abs(a[-1]).max() > 1e3:
+            continue
+        # Where the parts of a row's gradient cancel, as of two softmax outputs that are both too
+        # large, or those of a tensor, there is nothing to compare.
+        layers = reference.unpack(params, sizes, names)
+        gradient, all_dz = reference.backward(layers, x, t, loss)
+        least = min(
+            np.linalg.norm(part)
+            for dw, db, _ in reference.unpack(gradient, sizes, names)
+            for part in (dw, db)
+        )
+        value = reference.objective(layers, x, t, loss)
+        if min(np.linalg.norm(all_dz[-1], axis=1)) > 1e-3 and least > 5e-3 * value:
+            return sizes, names, params, x, t
 
 
-@pytest.mark.parametrize(("loss", "output"), list(losses_and_outputs()))
-@pytest.mark.parametrize(
-    ("hidden", "depth"), [(HIDDEN[0], 0), *itertools.product(HIDDEN, [d for d in DEPTHS if d])]
-)
+# Every formula with the plain ones around it; that they go together is proved on the kernels.
+CASES = [
+    *((loss, output, "tanh", depth) for loss, output in losses_and_outputs() for depth in DEPTHS),
+    *(("mse", "identity", hidden, depth) for hidden in HIDDEN for depth in DEPTHS if depth),
+]
+
+
+@pytest.mark.parametrize(("loss", "output", "hidden", "depth"), CASES)
 def test_gradients_are_central_differences(loss, output, hidden, depth):
     sizes, names, params, x, t = problem_away_from_kinks(hidden, output, depth, loss)
     weights_of_rows = [None, np.array([0.5, 2.0, 0.0, 1.0, 3.0])]
-    for row_weights, l2, mean in itertools.product(weights_of_rows, [0.0, 0.05], [True, False]):
-        options = {"row_weights": row_weights, "l2": l2, "mean": mean}
+    penalties = [{}, {"l1": 0.03, "l2": 0.05}]
+    for row_weights, own, mean in itertools.product(weights_of_rows, penalties, [True, False]):
+        options = {"row_weights": row_weights, "mean": mean, **own}
 
         def value(p, options=options):
             return reference.objective(reference.unpack(p, sizes, names), x, t, loss, **options)
@@ -107,6 +135,13 @@ def test_losses_by_hand():
         # -(log 0.5 + log(1 - 0.75)) / 2
         "binary_cross_entropy": (np.log(2) + np.log(4)) / 2,
         "cross_entropy_of_labels": np.log(4 / 3),
+        # |0.25 - 1| and |0.75 - 0|
+        "mae": 3 / 4,
+        "huber": 9 / 32,
+        "quantile": 3 / 8,
+        "log_cosh": np.log((np.exp(0.75) + np.exp(-0.75)) / 2),
+        # 0.25 - 1·0 and 0.75 - 0·log 3
+        "poisson": 1 / 2,
     }
     for name, value in wanted.items():
         a = sigmoid if name == "binary_cross_entropy" else softmax
@@ -143,12 +178,42 @@ def test_optimizers_by_hand():
             1 - 0.1 * 1 / 2,
             1 - 0.1 / 2 - 0.1 * np.sqrt(7) / 3 * 2.5 / (np.sqrt(4.75) + 1),
         ],
+        # v: 1, 4.75; eps 1
+        "rmsprop": [1 - 0.1 * 2 / 2, 0.9 - 0.1 * 4 / (np.sqrt(4.75) + 1)],
+        # b: 1, 0.5 + 4 / …
+        "rmsprop_momentum": [0.9, 0.9 - 0.1 * (0.5 + 4 / (np.sqrt(4.75) + 1))],
+        # u: 0.5, 1.375; v - u²: 0.75, 4.75 - 1.890625
+        "rmsprop_centered": [
+            1 - 0.2 / (np.sqrt(0.75) + 1),
+            1 - 0.2 / (np.sqrt(0.75) + 1) - 0.4 / (np.sqrt(2.859375) + 1),
+        ],
+        "rmsprop_centered_momentum": [
+            1 - 0.2 / (np.sqrt(0.75) + 1),
+            1 - 0.3 / (np.sqrt(0.75) + 1) - 0.4 / (np.sqrt(2.859375) + 1),
+        ],
+        # v: 4, 20; the rate 0.1, then 0.1 / 1.5; eps 1
+        "adagrad": [1 - 0.2 / 3, 1 - 0.2 / 3 - 0.4 / 1.5 / (np.sqrt(20) + 1)],
+        # mu: 0.25 for ever if the momentum does not decay; m: 1, 2.5; v as adam's
+        "nadam": [
+            1 - 0.1 * (2 + 0.25 / (15 / 16)) / 3,
+            1
+            - 0.1 * (2 + 0.25 / (15 / 16)) / 3
+            - 0.1 * (0.75 / (15 / 16) * 4 + 0.25 / (63 / 64) * 2.5) / (np.sqrt(76 / 7) + 1),
+        ],
+    }
+    assert wanted.keys() == reference.OPTIMIZERS.keys()
+    settings = {
+        "adam": [0.5, 0.75, 1.0],
+        "nadam": [0.5, 0.75, 1.0, 0.0],
+        "rmsprop": [0.75, 1.0, 0.5],
+        "adagrad": [0.5, 1.0],
+        "sgd": [0.5],
     }
     for name, values in wanted.items():
-        settings = [0.5, 0.75, 1.0] if name.startswith("adam") else [0.5] * (name != "sgd")
-        p, state = np.array([1.0]), [np.zeros(1), np.zeros(1)]
+        own = [] if name == "sgd" else settings[name.partition("_")[0]]
+        p, state = np.array([1.0]), [np.zeros(1)] * 3
         for step, (g, value) in enumerate(zip([2.0, 4.0], values, strict=True), start=1):
-            p, state = reference.OPTIMIZERS[name](p, np.array([g]), state, 0.1, step, *settings)
+            p, state = reference.OPTIMIZERS[name](p, np.array([g]), state, 0.1, step, *own)
             np.testing.assert_allclose(p, [value], rtol=1e-14, err_msg=name)
 
 
@@ -172,5 +237,11 @@ def test_the_library_names_what_the_kernels_have():
             for m, nesterov, inside in itertools.product((0, 0.9), yes_or_no, yes_or_no)
             if m or not nesterov
         ),
+        *(
+            optimizers.RMSprop(momentum=m, centered=centered).kernel
+            for m, centered in itertools.product((0, 0.9), yes_or_no)
+        ),
+        optimizers.Nadam().kernel,
+        optimizers.Adagrad().kernel,
     }
     assert reachable == set(build.OPTIMIZERS)

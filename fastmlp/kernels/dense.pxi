@@ -193,6 +193,7 @@ cdef struct Product:
     real* z                         # forward: z is kept here too, laid out like C, or NULL
     forward_function forward        # forward: applied to C, or NULL
     backward_function backward      # backward: C *= f'(reads), or NULL
+    real constant                   # the activation's
     const real* reads               # backward: a or z of the layer below, laid out like C
     Py_ssize_t panels_per_task, rows_per_task
 
@@ -205,6 +206,24 @@ cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
 cdef inline Py_ssize_t whole_tiles(Py_ssize_t n) noexcept nogil:
     """``n`` rows rounded up to whole tiles."""
     return (n + MR - 1) // MR * MR
+
+
+cdef inline Py_ssize_t row_stride(Py_ssize_t n) noexcept nogil:
+    """Elements between rows of a matrix of ours: whole vectors, and never a multiple of 1 KB.
+
+    Rows a power of two apart would share a few cache sets.
+    """
+    cdef Py_ssize_t ld = whole_vectors(n)
+    if ld * sizeof(real) % 1024 == 0:
+        ld += 64 // sizeof(real)
+    return ld
+
+
+cdef void* allocate(Py_ssize_t size) except NULL:
+    cdef void* memory = PyMem_RawCalloc(max(size, 1), 1)
+    if memory == NULL:
+        raise MemoryError(f"cannot allocate {size} bytes of scratch memory")
+    return memory
 
 
 cdef void finish(const Product* p, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t j,
@@ -221,13 +240,19 @@ cdef void finish(const Product* p, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t j,
         for row in range(n):
             memcpy(p.z + (i + row) * ld + j, c + row * ld, cols * sizeof(real))
     if p.forward != NULL:
-        p.forward(c, n, cols, ld)
+        p.forward(c, n, cols, ld, p.constant)
         if p.one_behind and p.n % VW != 0 and j + NR * GROUP_PANELS >= p.n:
-            for row in range(rows):
-                p.c[(i + row) * ld + p.n] = 1
+            put_ones(p.c + i * ld + p.n, rows, ld)
     if p.backward != NULL:
         reads = p.reads + i * ld + j
-        p.backward(reads, c, n, cols, ld)
+        p.backward(reads, c, n, cols, ld, p.constant)
+
+
+cdef inline void put_ones(real* at, Py_ssize_t rows, Py_ssize_t ld) noexcept nogil:
+    """The input of the next layer's bias."""
+    cdef Py_ssize_t row
+    for row in range(rows):
+        at[row * ld] = 1
 
 
 cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_ssize_t panel,

@@ -20,16 +20,24 @@ ctypedef fused stored:
     long long
     unsigned long long
 
-ctypedef void (*row_function)(const char* source, Py_ssize_t stride, real* row,
-                              Py_ssize_t n) noexcept nogil
+# With `shift` and `factor`, one for each column, an element x becomes (x - shift) * factor, in double
+# precision: what is far from zero keeps its digits.
+ctypedef void (*row_function)(const char* source, Py_ssize_t stride, real* row, Py_ssize_t n,
+                              const double* shift, const double* factor) noexcept nogil
 
 
 cdef void convert_row(const char* source, Py_ssize_t stride, real* row, Py_ssize_t n,
-                      stored* _type) noexcept nogil:
+                      const double* shift, const double* factor, stored* _type) noexcept nogil:
     """Elements ``stride`` bytes apart become one contiguous row of ``real``."""
     cdef Py_ssize_t j
     cdef const stored* dense = <const stored*> source
-    if stride == sizeof(stored):
+    if shift != NULL and stride == sizeof(stored):
+        for j in range(n):
+            row[j] = <real> ((dense[j] - shift[j]) * factor[j])
+    elif shift != NULL:
+        for j in range(n):
+            row[j] = <real> (((<const stored*> (source + j * stride))[0] - shift[j]) * factor[j])
+    elif stride == sizeof(stored):
         for j in range(n):
             row[j] = <real> dense[j]
     else:
@@ -37,36 +45,69 @@ cdef void convert_row(const char* source, Py_ssize_t stride, real* row, Py_ssize
             row[j] = <real> (<const stored*> (source + j * stride))[0]
 
 
+cdef inline float float_of_half(unsigned short half) noexcept nogil:
+    """IEEE 754 binary16 to binary32, exactly: the exponent is corrected by a multiplication."""
+    cdef uint32_t bits = (<uint32_t> (half & 0x7FFF) << 13)
+    cdef uint32_t sign = <uint32_t> (half & 0x8000) << 16
+    cdef float value
+    if half & 0x7C00 == 0x7C00:
+        bits |= 0x7F800000
+        return float_of_bits(bits | sign)
+    value = float_of_bits(bits) * <float> 5.192296858534828e33    # 2**112
+    return -value if sign else value
+
+
+cdef void row_of_f16(const char* source, Py_ssize_t stride, real* row, Py_ssize_t n,
+                     const double* shift, const double* factor) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        row[j] = float_of_half((<const unsigned short*> (source + j * stride))[0])
+    if shift != NULL:
+        # Apart: both in one loop need more registers than the base build has.
+        for j in range(n):
+            row[j] = <real> ((row[j] - shift[j]) * factor[j])
+
+
 # One function per stored type, so that a type is looked up once per array and not once per row.
-cdef void row_of_f32(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[float](s, d, r, n, NULL)
+cdef void row_of_f32(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[float](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_f64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[double](s, d, r, n, NULL)
+cdef void row_of_f64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[double](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_i8(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[cython.schar](s, d, r, n, NULL)
+cdef void row_of_i8(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                    const double* factor) noexcept nogil:
+    convert_row[cython.schar](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_u8(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[cython.uchar](s, d, r, n, NULL)
+cdef void row_of_u8(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                    const double* factor) noexcept nogil:
+    convert_row[cython.uchar](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_i16(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[short](s, d, r, n, NULL)
+cdef void row_of_i16(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[short](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_u16(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[cython.ushort](s, d, r, n, NULL)
+cdef void row_of_u16(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[cython.ushort](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_i32(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[int](s, d, r, n, NULL)
+cdef void row_of_i32(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[int](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_u32(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[cython.uint](s, d, r, n, NULL)
+cdef void row_of_u32(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[cython.uint](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_i64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[cython.longlong](s, d, r, n, NULL)
+cdef void row_of_i64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[cython.longlong](s, d, r, n, shift, factor, NULL)
 
-cdef void row_of_u64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n) noexcept nogil:
-    convert_row[cython.ulonglong](s, d, r, n, NULL)
+cdef void row_of_u64(const char* s, Py_ssize_t d, real* r, Py_ssize_t n, const double* shift,
+                     const double* factor) noexcept nogil:
+    convert_row[cython.ulonglong](s, d, r, n, shift, factor, NULL)
 
 
 cdef enum:
@@ -85,6 +126,7 @@ cdef inline void call_for(const char* row, Py_ssize_t size) noexcept nogil:
 
 cdef row_function row_function_of(bytes kind, Py_ssize_t size) except? NULL:
     """The conversion for a buffer's format character and item size."""
+    if kind == b"e" and size == 2: return row_of_f16
     if kind == b"f" and size == 4: return row_of_f32
     if kind == b"d" and size == 8: return row_of_f64
     if kind in b"?Bb" and size == 1: return row_of_i8 if kind == b"b" else row_of_u8
@@ -114,7 +156,7 @@ cdef inline bint is_finite_row(const real* row, Py_ssize_t n) noexcept nogil:
 
 
 cdef class Source:
-    """A two-dimensional array of the user's, read where it lies.
+    """A two-dimensional array of the user's, read where it lies. See ``__init__.pyi``.
 
     Holds a buffer of the array (which so cannot be resized or freed), never writes to it, and
     reads any strides. The rows come out through ``gather``.
@@ -123,12 +165,27 @@ cdef class Source:
     cdef Py_buffer view
     cdef bint held
     cdef row_function convert
-    cdef bint may_be_infinite          # a floating type: integers need no check
-    cdef bint is_plain                 # `real`, the elements of a row side by side
+    cdef bint is_checked               # a number may be infinite or NaN, and must not
+    cdef bint is_plain                 # `real`, the elements of a row side by side, taken as they are
+    cdef const double[:, ::1] scaling
+    cdef const double* shift           # (n_cols,) each, or NULL
+    cdef const double* factor
+    # Compressed sparse rows: the array is then (1, stored elements), starts not NULL.
+    cdef const int64_t[::1] starts_view
+    cdef const int64_t* starts
+    cdef const int32_t[::1] columns_view
+    cdef const int32_t* columns
+    cdef const int64_t[::1] wide_columns_view
+    cdef const int64_t* wide_columns
+    cdef const int64_t[::1] chosen_view
+    cdef const int64_t* chosen         # which rows of the array these are, or NULL: all
+    cdef Py_ssize_t n_stored_rows
     cdef readonly Py_ssize_t n_rows
     cdef readonly Py_ssize_t n_cols
 
-    def __cinit__(self, array):
+    def __cinit__(self, array, *, const int64_t[::1] chosen=None,
+                  const double[:, ::1] scaling=None, bint missing=False, columns=None,
+                  const int64_t[::1] starts=None, Py_ssize_t n_cols=0):
         cdef bytes kind
         PyObject_GetBuffer(array, &self.view, PyBUF_STRIDED_RO | PyBUF_FORMAT)
         self.held = True
@@ -138,15 +195,37 @@ cdef class Source:
         if kind[:1] in b"@=":
             kind = kind[1:]
         self.convert = row_function_of(kind, self.view.itemsize)
-        self.may_be_infinite = kind in b"fd"
-        self.is_plain = (kind == (b"f" if sizeof(real) == 4 else b"d")
-                         and self.view.strides[1] == sizeof(real))
+        self.is_checked = kind in b"efd" and not missing
         self.n_rows = self.view.shape[0]
         self.n_cols = self.view.shape[1]
+        if starts is not None:
+            self.starts_view, self.starts = starts, &starts[0]
+            self.n_rows, self.n_cols = starts.shape[0] - 1, n_cols
+            if self.view.shape[1] > 0 and columns.dtype.itemsize == 4:
+                self.columns_view = columns
+                self.columns = &self.columns_view[0]
+            elif self.view.shape[1] > 0:
+                self.wide_columns_view = columns
+                self.wide_columns = &self.wide_columns_view[0]
+        self.n_stored_rows = self.n_rows
+        if chosen is not None:
+            self.chosen_view, self.chosen = chosen, &chosen[0]
+            self.n_rows = chosen.shape[0]
+        if scaling is not None:
+            self.scaling = scaling
+            self.shift, self.factor = &scaling[0, 0], &scaling[1, 0]
+        self.is_plain = (kind == (b"f" if sizeof(real) == 4 else b"d")
+                         and self.view.strides[1] == sizeof(real)
+                         and starts is None and scaling is None and not missing)
 
     def __dealloc__(self):
         if self.held:
             PyBuffer_Release(&self.view)
+
+    cdef inline Py_ssize_t row_of(self, const int64_t* order, Py_ssize_t i) noexcept nogil:
+        """The array's row that is the i-th of ``order``."""
+        cdef Py_ssize_t row = i if order == NULL else order[i]
+        return row if self.chosen == NULL else self.chosen[row]
 
     cdef bint gather(self, const int64_t* order, Py_ssize_t start, Py_ssize_t n,
                      real* out, Py_ssize_t ld, Py_ssize_t* bad) noexcept nogil:
@@ -160,16 +239,39 @@ cdef class Source:
         if self.is_plain and self.copy_rows(order, start, n, out, ld):
             return True
         for i in range(start, start + n):
-            row = i if order == NULL else order[i]
-            if order != NULL and i + ROWS_AHEAD < start + n:
-                call_for(base + order[i + ROWS_AHEAD] * self.view.strides[0],
-                         self.n_cols * self.view.itemsize)
-            self.convert(base + row * self.view.strides[0], self.view.strides[1], out, self.n_cols)
-            if self.may_be_infinite and not is_finite_row(out, self.n_cols):
+            row = self.row_of(order, i)
+            if self.starts != NULL:
+                self.spread_row(row, out)
+            else:
+                if order != NULL and i + ROWS_AHEAD < start + n:
+                    call_for(base + self.row_of(order, i + ROWS_AHEAD) * self.view.strides[0],
+                             self.n_cols * self.view.itemsize)
+                self.convert(base + row * self.view.strides[0], self.view.strides[1], out,
+                             self.n_cols, self.shift, self.factor)
+            if self.is_checked and not is_finite_row(out, self.n_cols):
                 bad[0] = row
                 return False
             out += ld
         return True
+
+    cdef void spread_row(self, Py_ssize_t row, real* out) noexcept nogil:
+        """A sparse row, its zeros written out.
+
+        Columns outside the array are left out: the arrays are the user's, who may have written to
+        them since they were judged.
+        """
+        cdef Py_ssize_t j, at, size = self.view.itemsize
+        cdef Py_ssize_t n_stored = self.view.shape[1]
+        cdef const char* base = <const char*> self.view.buf
+        for j in range(self.n_cols):
+            out[j] = <real> ((0 - self.shift[j]) * self.factor[j]) if self.shift != NULL else 0
+        for at in range(max(self.starts[row], <int64_t> 0),
+                        min(self.starts[row + 1], <int64_t> n_stored)):
+            j = self.columns[at] if self.columns != NULL else self.wide_columns[at]
+            if 0 <= j < self.n_cols:
+                self.convert(base + at * self.view.strides[1], size, out + j, 1,
+                             self.shift + j if self.shift != NULL else NULL,
+                             self.factor + j if self.shift != NULL else NULL)
 
     cdef bint copy_rows(self, const int64_t* order, Py_ssize_t start, Py_ssize_t n, real* out,
                         Py_ssize_t ld) noexcept nogil:
@@ -187,15 +289,16 @@ cdef class Source:
         cdef bint is_whole = padded == self.n_cols
         cdef Py_ssize_t stride = self.view.strides[0]
         cdef const char* base = <const char*> self.view.buf
-        cdef const real* last = <const real*> (base + (self.n_rows - 1) * stride) \
+        cdef const real* last = <const real*> (base + (self.n_stored_rows - 1) * stride) \
             + self.n_cols - padded
         cdef real* last_out = out + (n - 1) * ld + self.n_cols - padded
         cdef const real* row
         cdef real behind
         for i in range(start, start + n):
-            row = <const real*> (base + (i if order == NULL else order[i]) * stride)
+            row = <const real*> (base + self.row_of(order, i) * stride)
             if order != NULL and i + ROWS_AHEAD < start + n:
-                call_for(base + order[i + ROWS_AHEAD] * stride, self.n_cols * sizeof(real))
+                call_for(base + self.row_of(order, i + ROWS_AHEAD) * stride,
+                         self.n_cols * sizeof(real))
             if row <= last and out <= last_out and stride > 0:
                 behind = 0 if is_whole else out[self.n_cols]
                 j = 0
@@ -219,7 +322,7 @@ cdef class Source:
         """The first row with a NaN, an infinity, or a number that ``real`` cannot hold; or -1."""
         cdef Py_ssize_t row, bad = -1
         cdef real* buffer
-        if not self.may_be_infinite:
+        if not self.is_checked:
             return -1
         buffer = <real*> PyMem_RawMalloc(max(self.n_cols, 1) * sizeof(real))
         if buffer == NULL:

@@ -48,6 +48,7 @@ cdef extern from *:
     static inline void prefetch(const void *p) { __builtin_prefetch(p); }
     static inline integer bits_of(real x) { integer i; memcpy(&i, &x, sizeof i); return i; }
     static inline real real_of(integer i) { real x; memcpy(&x, &i, sizeof x); return x; }
+    static inline float float_of_bits(uint32_t i) { float x; memcpy(&x, &i, sizeof x); return x; }
     """
     ctypedef float real            # an element: float32 or float64
     ctypedef real vec              # VW elements in a register
@@ -59,6 +60,7 @@ cdef extern from *:
     void prefetch(const void* p) noexcept nogil
     integer bits_of(real x) noexcept nogil
     real real_of(integer i) noexcept nogil
+    float float_of_bits(uint32_t i) noexcept nogil
     const char* _VARIANT "FASTMLP_VARIANT"
     const char* _DTYPE "FASTMLP_DTYPE"
     enum:
@@ -78,8 +80,16 @@ TILE = (MR, NR, VW)
 include "random.pxi"
 include "parallel.pxi"
 include "gather.pxi"
+include "sums.pxi"
 include "activations.pxi"
 include "losses.pxi"
 include "optimizers.pxi"
+include "dropout.pxi"
 include "dense.pxi"
+include "normalization.pxi"
+include "status.pxi"
+include "layers.pxi"
+include "step.pxi"
+include "scoring.pxi"
+include "levenberg.pxi"
 include "plan.pxi"

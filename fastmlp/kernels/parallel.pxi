@@ -127,6 +127,11 @@ cdef void start_workers(int n_threads) noexcept:
         pool.n_workers += 1
 
 
+cdef inline Py_ssize_t shares(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    """Tasks of ``size`` that make ``n``."""
+    return (n + size - 1) // size
+
+
 cdef void parallel_for(int n_threads, Py_ssize_t n_tasks, task_function run,
                        void* context) noexcept nogil:
     """Run tasks 0 … n_tasks-1, on at most ``n_threads`` threads; return when all are done."""

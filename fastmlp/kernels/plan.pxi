@@ -9,12 +9,6 @@
 #     large networks   threads take tiles of the products within a chunk
 #     step by step     the same chunks in one lane that holds the whole minibatch
 
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-
-cdef enum:
-    # Columns of the table of layers.
-    N_IN, N_OUT, W_OFFSET, B_OFFSET, ACTIVATION, LAYER_FIELDS
-
 cdef enum:
     # Rows of a chunk. Enough that a share of the gradient is worth adding; where rows are narrow,
     # more, so that a chunk is worth a thread's while.
@@ -24,87 +18,7 @@ cdef enum:
     # Networks up to this many parameters share out chunks over threads, a slot for each chunk.
     LARGEST_IN_SLOTS = 65536
     CHUNKS_PER_THREAD = 4            # in flight at a time
-    UPDATE_BLOCK = 16384             # parameters one task of a step takes
     WORK_BETWEEN_CLOCKS = 2000000    # multiplications between two looks at the clock
-
-cdef enum:
-    # Where training stands, as Trainer keeps it: indices into `position` and `running`.
-    EPOCH, ROW, STEP, STALE, POSITIONS
-    LOSS_SUM = 0
-    BEST_LOSS = 1
-    RUNNINGS = 2
-
-cdef enum Status:
-    # Why `run` came back.
-    SLICE_ENDED, EPOCH_ENDED, EPOCHS_DONE, TARGET_REACHED, CONVERGED, DIVERGED, BAD_INPUT_ROW
-    BAD_TARGET_ROW
-
-STATUS = {"slice": SLICE_ENDED, "epoch": EPOCH_ENDED, "epochs": EPOCHS_DONE,
-          "target_loss": TARGET_REACHED, "converged": CONVERGED, "diverged": DIVERGED,
-          "bad_input": BAD_INPUT_ROW, "bad_target": BAD_TARGET_ROW}
-
-
-cdef inline double now() noexcept nogil:
-    cdef timespec time
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return <double> time.tv_sec + 1e-9 * <double> time.tv_nsec
-
-
-cdef inline bint is_finite(double x) noexcept nogil:
-    return x - x == 0
-
-
-cdef struct Products:
-    Product forward                  # z = [x, 1] [w; b]
-    Product backward                 # dx = dz wT
-    Product gradient                 # [dw; db] = [x, 1]T dz
-
-cdef struct Layer:
-    Py_ssize_t n_in, n_out
-    Py_ssize_t w, b                  # where they start in params
-    Activation activation
-    Py_ssize_t ld_in, ld_out         # from one row to the next of the layer's input and output
-    real* panels                     # room for w and wT in panels, for all chunks of a minibatch
-    real* transposed
-    Products products                # what of them does not depend on the rows
-
-cdef struct Lane:
-    # Rows of a minibatch on their way: row i of layer l's output is a[l + 1] + i * ld_out.
-    Py_ssize_t capacity
-    char* memory
-    real** a                         # a[0] is the input
-    real** z                         # NULL where not kept
-    real** dz
-    Products* products               # of each layer, on the rows of the last `place`
-    Py_ssize_t first, rows
-    real* targets
-    real* weights
-    real* panels                     # of one chunk's x, for a wide dw
-    real* scratch                    # for the products: scratch_size elements for each thread
-    Py_ssize_t scratch_size
-    int n_threads
-    real* target                     # of one row, and a derivative that nobody reads: evaluation
-    real* derivative
-
-
-cdef struct UpdateJob:
-    update_function update
-    real* params
-    const real* grads
-    real* vectors[MAX_VECTORS]
-    real scalars[MAX_SETTINGS]
-    Py_ssize_t n
-
-
-cdef void update_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
-    cdef const UpdateJob* job = <const UpdateJob*> context
-    cdef Py_ssize_t first = task * UPDATE_BLOCK
-    cdef real* vectors[MAX_VECTORS]
-    cdef int i
-    for i in range(MAX_VECTORS):
-        vectors[i] = job.vectors[i] + first if job.vectors[i] != NULL else NULL
-    job.update(job.params + first, job.grads + first, vectors, job.scalars,
-               min(<Py_ssize_t> UPDATE_BLOCK, job.n - first))
 
 
 cdef struct WaveJob:
@@ -113,37 +27,6 @@ cdef struct WaveJob:
     Py_ssize_t start                 # of the minibatch, in the order of rows
     Py_ssize_t first, rows           # of the wave, in the minibatch
     double scale
-
-
-cdef struct ScoreJob:
-    # All rows of an array, in chunks, for prediction and for evaluation.
-    void* plan
-    void* x
-    void* y                          # NULL: outputs only
-    void* weights                    # or NULL
-    int loss
-    Py_ssize_t n
-    real* out                        # (n, n_out)
-    Py_ssize_t* bad                  # one per chunk: a row that is not finite, or -1
-    double* values                   # one per chunk: the sum of the losses
-
-
-cdef inline Py_ssize_t row_stride(Py_ssize_t n) noexcept nogil:
-    """Elements between rows of a matrix of ours: whole vectors, and never a multiple of 1 KB.
-
-    Rows a power of two apart would share a few cache sets.
-    """
-    cdef Py_ssize_t ld = whole_vectors(n)
-    if ld * sizeof(real) % 1024 == 0:
-        ld += 64 // sizeof(real)
-    return ld
-
-
-cdef void* allocate(Py_ssize_t size) except NULL:
-    cdef void* memory = PyMem_RawCalloc(max(size, 1), 1)
-    if memory == NULL:
-        raise MemoryError(f"cannot allocate {size} bytes of scratch memory")
-    return memory
 
 
 cdef class Plan:
@@ -161,19 +44,37 @@ cdef class Plan:
     cdef readonly Py_ssize_t chunk_rows
     cdef Py_ssize_t work_per_row     # multiplications
     cdef readonly bint trains
+    cdef bint predicts               # forward is what `predict` does: no dropout, running means
     cdef bint frozen                 # only predicts, from panels of its own
     cdef real[::1] params_view
     cdef real* params
+    cdef double[::1] buffers_view
+    cdef double* buffers
+    cdef real* norm_params           # of a frozen plan: gamma and beta of its layers, one after another
+    cdef real* folded_memory
+    cdef const double[:, ::1] output_view
+    cdef const double* output_shift  # (n_out,) each, or NULL: outputs become shift + scale * output
+    cdef const double* output_scale
+    cdef Dropout input_dropout
+    cdef bint drops                  # any dropout at all
     # What is trained with.
     cdef real[::1] grads_view
     cdef real* grads
     cdef real[:, ::1] state_view
-    cdef int loss
-    cdef bint mean                   # the objective is a mean over rows, not a sum
-    cdef double l2
+    cdef real* state                 # (n_vectors, n_params)
+    cdef LossJob loss
+    cdef const real[::1] loss_constants
+    cdef double penalties[PENALTIES]
+    cdef bint surrounds_step         # with decay or clipping
     cdef int optimizer
     cdef double settings[MAX_SETTINGS]
-    cdef Py_ssize_t target_cols
+    cdef double[::1] memory_view
+    cdef double* optimizer_memory    # (2,): what the optimizer keeps beside its vectors
+    # Of an optimizer that makes its steps from all rows, else NULL: called by its address, so that
+    # the compiler leaves it out of `minibatch`.
+    cdef Status (*whole_step)(Plan, Py_ssize_t, double, double*) noexcept nogil
+    cdef Levenberg levenberg
+    cdef double* block_squares
     # What `begin` was given.
     cdef Source x, y, row_weights
     cdef int64_t[::1] order_view
@@ -185,6 +86,10 @@ cdef class Plan:
     cdef double[::1] losses_view
     cdef Py_ssize_t first_epoch
     cdef real[::1] snapshot_view
+    cdef double[::1] buffers_snapshot_view
+    cdef const double[::1] rates_view
+    cdef const double* rates         # of the updates from first_step on, or NULL: `lr` for all
+    cdef int64_t first_step
     cdef uint64_t seed
     cdef bint shuffle
     cdef Py_ssize_t batch_size
@@ -192,7 +97,7 @@ cdef class Plan:
     cdef int64_t patience
     cdef int n_threads
     # The minibatch under way.
-    cdef Py_ssize_t rows_done
+    cdef readonly Py_ssize_t rows_done
     cdef Py_ssize_t rows_held        # a full batch that lies in the first lane since `run` began
     cdef double value, weight_sum
     cdef real* slots
@@ -202,23 +107,45 @@ cdef class Plan:
     cdef Py_ssize_t n_slots
     cdef readonly Py_ssize_t bad_row
 
-    def __cinit__(self, const int64_t[:, ::1] layers, real[::1] params, *, real[::1] grads=None,
-                  int loss=0, bint mean=True, double l2=0.0, int optimizer=0,
-                  const double[::1] settings=None, real[:, ::1] state=None, bint frozen=False):
+    def __cinit__(self, const int64_t[:, ::1] layers, const double[:, ::1] constants,
+                  real[::1] params, *, double[::1] buffers=None, double input_dropout=0.0,
+                  const double[:, ::1] output_scaling=None, real[::1] grads=None, int loss=0,
+                  const real[::1] loss_constants=None, bint missing=False, bint mean=True,
+                  const double[::1] penalties=None, int optimizer=0,
+                  const double[::1] settings=None, real[:, ::1] state=None,
+                  double[::1] memory=None, bint predicts=False, bint frozen=False):
         cdef int l
         cdef Py_ssize_t bytes_per_row = 0
         cdef Layer* layer
+        cdef bint of_batch = False
         self.n_layers = <int> layers.shape[0]
         self.layers = <Layer*> allocate(self.n_layers * sizeof(Layer))
         self.params_view = params
         self.n_params = params.shape[0]
         self.params = &params[0]
+        self.buffers_view = buffers
+        self.buffers = &buffers[0] if buffers is not None and buffers.shape[0] else NULL
         self.trains = grads is not None
+        self.predicts = predicts or not self.trains
+        if not self.predicts and input_dropout > 0:
+            self.input_dropout = dropout_of(input_dropout)
+            self.drops = True
+        if output_scaling is not None:
+            self.output_view = output_scaling
+            self.output_shift, self.output_scale = &output_scaling[0, 0], &output_scaling[1, 0]
         for l in range(self.n_layers):
             layer = &self.layers[l]
             layer.n_in, layer.n_out = layers[l, N_IN], layers[l, N_OUT]
             layer.w, layer.b = layers[l, W_OFFSET], layers[l, B_OFFSET]
             layer.activation = activation_table[layers[l, ACTIVATION]]
+            layer.constant = <real> constants[l, CONSTANT]
+            layer.normalization = <Normalization> layers[l, NORMALIZATION]
+            layer.norm, layer.buffer = layers[l, NORM_OFFSET], layers[l, BUFFER_OFFSET]
+            layer.norm_eps, layer.norm_momentum = constants[l, NORM_EPS], constants[l, NORM_MOMENTUM]
+            of_batch = of_batch or layer.normalization == BATCH_NORMALIZATION
+            if not self.predicts and constants[l, DROPOUT] > 0:
+                layer.dropout = dropout_of(constants[l, DROPOUT])
+                self.drops = True
             if layer.b != layer.w + layer.n_in * layer.n_out:
                 raise ValueError(f"layers: b of layer {l} does not follow w in params")
             # An input has a column of ones behind its last, for the bias.
@@ -229,19 +156,44 @@ cdef class Plan:
         for l in range(self.n_layers):
             self.describe_products(l)
         self.chunk_rows = CHUNK_OF_NARROW if bytes_per_row <= NARROW_BYTES else CHUNK_OF_WIDE
+        if of_batch and not self.predicts:
+            # The minibatch's rows meet in every layer: it is one chunk.
+            self.chunk_rows = <Py_ssize_t> 1 << 40
+        if of_batch and self.predicts:
+            self.make_folded()
         if frozen:
             self.freeze()
         if self.trains:
             self.grads_view = grads
             self.grads = &grads[0]
-            self.loss = loss
-            self.mean = mean
-            self.l2 = l2
+            self.loss_constants = loss_constants
+            self.loss = self.loss_job(loss, loss_constants, missing, mean)
+            for l in range(PENALTIES):
+                self.penalties[l] = penalties[l] if penalties is not None else 0
+            self.surrounds_step = self.penalties[WEIGHT_DECAY] > 0 \
+                or self.penalties[CLIP_VALUE] > 0 or self.penalties[CLIP_NORM] > 0
+            self.block_squares = <double*> allocate(shares(self.n_params, UPDATE_BLOCK)
+                                                    * sizeof(double))
             self.optimizer = optimizer
+            if optimizer == LEVENBERG_MARQUARDT:
+                self.whole_step = levenberg_step
             self.state_view = state
+            self.state = &state[0, 0] if state.shape[0] else NULL
+            self.memory_view = memory
+            self.optimizer_memory = &memory[0] if memory is not None else NULL
             for l in range(<int> settings.shape[0]):
                 self.settings[l] = settings[l]
-            self.target_cols = 1 if loss_table[loss].of_labels else layers[self.n_layers - 1, N_OUT]
+
+    def set_loss(self, int loss):
+        """Train with another form of the loss: of class numbers, or of probabilities."""
+        self.loss = self.loss_job(loss, self.loss_constants, self.loss.missing, self.loss.mean)
+
+    cdef LossJob loss_job(self, int loss, const real[::1] constants, bint missing, bint mean):
+        cdef LossJob job
+        job.loss, job.missing, job.mean = loss, missing, mean
+        job.constants = &constants[0] if constants is not None else NULL
+        job.target_cols = 1 if loss_table[loss].of_labels else self.layers[self.n_layers - 1].n_out
+        return job
 
     def __dealloc__(self):
         cdef int i
@@ -250,6 +202,10 @@ cdef class Plan:
         PyMem_RawFree(self.lanes)
         free_lane(&self.whole)
         PyMem_RawFree(self.layers)
+        PyMem_RawFree(self.norm_params)
+        PyMem_RawFree(self.folded_memory)
+        PyMem_RawFree(self.block_squares)
+        PyMem_RawFree(self.levenberg.memory)
         PyMem_RawFree(self.panel_memory)
         PyMem_RawFree(self.slots)
         PyMem_RawFree(self.slot_values)
@@ -264,6 +220,7 @@ cdef class Plan:
         cdef Py_ssize_t chunk = min(rows, self.chunk_rows)
         cdef Py_ssize_t widest = 0, deepest = chunk, copied = 0, i
         cdef Py_ssize_t size = rows * self.layers[0].ld_in
+        cdef Py_ssize_t n_out = self.layers[n - 1].ld_out
         cdef Layer* layer
         cdef Products* products
         cdef real* memory
@@ -271,44 +228,67 @@ cdef class Plan:
         for l in range(n):
             layer = &self.layers[l]
             size += rows * layer.ld_out * (3 if self.trains else 2)
+            if layer.dropout.threshold:
+                size += rows * layer.ld_out
+            if self.trains and layer.normalization:
+                size += rows * layer.ld_out + max(rows, layer.ld_out)
             widest = max(widest, max(layer.n_in, layer.n_out))
             deepest = max(deepest, max(layer.n_in + 1, layer.n_out))
             if self.trains and layer.n_out >= NARROWEST_TO_PACK:
                 copied = max(copied, chunk * whole_tiles(layer.n_in + 1))
         lane.scratch_size = min((widest + NR - 1) // NR, <Py_ssize_t> GROUP_PANELS) * NR \
-            * min(deepest, max(<Py_ssize_t> K_BLOCK, self.chunk_rows))
+            * min(deepest, max(<Py_ssize_t> K_BLOCK, chunk))
         size += copied + n_threads * lane.scratch_size
-        size += rows * (self.target_cols + 1) + 2 * self.layers[n - 1].ld_out
-        lane.a = <real**> allocate((3 * n + 1) * sizeof(void*))
-        lane.z = lane.a + n + 1
+        size += rows * ((self.layers[n - 1].n_out if self.trains else 0) + 1) + 7 * n_out
+        lane.a = <real**> allocate((7 * n + 2) * sizeof(void*))
+        lane.x = lane.a + n + 1
+        lane.z = lane.x + n + 1
         lane.dz = lane.z + n
+        lane.normalized = lane.dz + n
+        lane.inverse = lane.normalized + n
+        lane.keys = <uint64_t**> (lane.inverse + n)
         lane.products = <Products*> allocate(n * sizeof(Products))
         lane.memory = <char*> allocate((size + 16) * sizeof(real))
+        if self.drops:
+            lane.key_memory = <uint64_t*> allocate(n * rows * sizeof(uint64_t))
+            for l in range(n):
+                lane.keys[l] = lane.key_memory + l * rows
         memory = <real*> ((<Py_ssize_t> lane.memory + 63) // 64 * 64)
         lane.scratch = memory
         memory += n_threads * lane.scratch_size
         lane.a[0] = memory
+        lane.x[0] = memory
         memory += rows * self.layers[0].ld_in
         for l in range(n):
             layer = &self.layers[l]
             lane.a[l + 1] = memory
+            lane.x[l + 1] = memory
             memory += rows * layer.ld_out
+            if layer.dropout.threshold:
+                lane.x[l + 1] = memory
+                memory += rows * layer.ld_out
             if keep_z or layer.activation.reads_z or l == n - 1:
                 lane.z[l] = memory
                 memory += rows * layer.ld_out
             if self.trains:
                 lane.dz[l] = memory
                 memory += rows * layer.ld_out
+            if self.trains and layer.normalization:
+                lane.normalized[l] = memory
+                memory += rows * layer.ld_out
+                lane.inverse[l] = memory
+                memory += max(rows, layer.ld_out)
         for l in range(n):
             layer = &self.layers[l]
-            for i in range(rows):
-                lane.a[l][i * layer.ld_in + layer.n_in] = 1
+            put_ones(lane.a[l] + layer.n_in, rows, layer.ld_in)
+            put_ones(lane.x[l] + layer.n_in, rows, layer.ld_in)
         lane.panels = memory
         memory += copied
         lane.targets = memory
-        lane.weights = memory + rows * self.target_cols
+        lane.weights = memory + rows * (self.layers[n - 1].n_out if self.trains else 0)
         lane.target = lane.weights + rows
-        lane.derivative = lane.target + self.layers[n - 1].ld_out
+        lane.derivative = lane.target + n_out
+        lane.known = lane.derivative + n_out
         for l in range(n):
             products = &lane.products[l]
             products[0] = self.layers[l].products
@@ -377,17 +357,54 @@ cdef class Plan:
                 memory += layer.n_out * whole_vectors(layer.n_in)
         return 0
 
+    cdef int make_folded(self) except -1:
+        """Room for what batch normalisation is in prediction."""
+        cdef int l
+        cdef Py_ssize_t size = 0
+        for l in range(self.n_layers):
+            if self.layers[l].normalization == BATCH_NORMALIZATION:
+                size += 2 * self.layers[l].n_out
+        self.folded_memory = <real*> allocate(size * sizeof(real))
+        size = 0
+        for l in range(self.n_layers):
+            if self.layers[l].normalization == BATCH_NORMALIZATION:
+                self.layers[l].folded = self.folded_memory + size
+                size += 2 * self.layers[l].n_out
+        return 0
+
+    cdef void fold(self) noexcept nogil:
+        """Work out, for this call, what batch normalisation is in prediction."""
+        cdef int l
+        cdef NormJob job
+        for l in range(self.n_layers):
+            if self.layers[l].folded != NULL:
+                self.describe_norm(l, &job)
+                batch_constants(&job, self.layers[l].folded,
+                                self.layers[l].folded + self.layers[l].n_out)
+
     cdef int freeze(self) except -1:
         """Copy the weights into panels for good, and let go of ``params``."""
         cdef int l
+        cdef Layer* layer
+        cdef Py_ssize_t size = 0
         self.make_panels(self.chunk_rows + 1)
+        for l in range(self.n_layers):
+            size += 2 * self.layers[l].n_out
+        self.norm_params = <real*> allocate(size * sizeof(real))
         with nogil:
             self.pack_forward(self.chunk_rows + 1, 1)
+        size = 0
+        for l in range(self.n_layers):
+            layer = &self.layers[l]
+            layer.products.forward.b = NULL
+            if layer.normalization:
+                memcpy(self.norm_params + size, self.params + layer.norm,
+                       2 * layer.n_out * sizeof(real))
+                layer.norm = size
+                size += 2 * layer.n_out
         self.frozen = True
         self.params_view = None
         self.params = NULL
-        for l in range(self.n_layers):
-            self.layers[l].products.forward.b = NULL
         return 0
 
     # ---- the steps, on rows at … at+rows-1 of a lane
@@ -397,7 +414,11 @@ cdef class Plan:
         cdef int l
         cdef Layer* layer
         cdef bint again = rows > self.chunk_rows
-        if self.frozen or rows == self.described_rows and not again:
+        if self.frozen:
+            return
+        if self.folded_memory != NULL:
+            self.fold()
+        if rows == self.described_rows and not again:
             return
         self.described_rows = rows
         for l in range(self.n_layers):
@@ -429,8 +450,9 @@ cdef class Plan:
         p.ld_c = layer.ld_out
         p.c_is_padded = True
         p.one_behind = l < self.n_layers - 1
-        if not layer.activation.whole_row:
+        if not layer.activation.whole_row and not layer.normalization:
             p.forward = layer.activation.forward
+        p.constant = layer.constant
         p = &layer.products.gradient
         p.m, p.n = layer.n_in + 1, layer.n_out
         p.a_in_panels = layer.n_out >= NARROWEST_TO_PACK
@@ -442,15 +464,36 @@ cdef class Plan:
         p.over_rows = True
         if l > 0:
             p = &layer.products.backward
-            p.n, p.k = layer.n_in, layer.n_out
-            p.a_row, p.a_step = layer.ld_out, 1
-            p.b = self.params + layer.w
-            p.ld_b = layer.n_out
-            p.b_transposed = True
-            p.b_end = self.params + self.n_params
-            p.ld_c = layer.ld_in
-            p.c_is_padded = True
-            p.backward = self.layers[l - 1].activation.backward
+            self.describe_backward(l, p)
+            p.constant = self.layers[l - 1].constant
+            # With dropout between the two, the activation's derivative waits for it.
+            if not self.layers[l - 1].dropout.threshold:
+                p.backward = self.layers[l - 1].activation.backward
+
+    cdef void describe_backward(self, int l, Product* p) noexcept nogil:
+        """A layer's dx = dz wT, without what the layer below does to it."""
+        cdef Layer* layer = &self.layers[l]
+        memset(p, 0, sizeof(Product))
+        p.n, p.k = layer.n_in, layer.n_out
+        p.a_row, p.a_step = layer.ld_out, 1
+        p.b = self.params + layer.w
+        p.ld_b = layer.n_out
+        p.b_transposed = True
+        p.b_end = self.params + self.n_params
+        p.ld_c = layer.ld_in
+        p.c_is_padded = True
+
+    cdef void describe_norm(self, int l, NormJob* job) noexcept nogil:
+        """What of a layer's normalisation does not depend on the rows."""
+        cdef Layer* layer = &self.layers[l]
+        memset(job, 0, sizeof(NormJob))
+        job.n, job.ld = layer.n_out, layer.ld_out
+        job.gamma = (self.norm_params if self.frozen else self.params) + layer.norm
+        job.beta = job.gamma + layer.n_out
+        job.eps, job.momentum = layer.norm_eps, layer.norm_momentum
+        if layer.normalization == BATCH_NORMALIZATION:
+            job.running_mean = self.buffers + layer.buffer
+            job.running_variance = job.running_mean + layer.n_out
 
     cdef void place(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows) noexcept nogil:
         """Let the lane's products work on its rows at … at+rows-1."""
@@ -464,9 +507,10 @@ cdef class Plan:
             layer = &self.layers[l]
             p = &lane.products[l]
             p.forward.m = rows
-            p.forward.a = lane.a[l] + at * layer.ld_in
+            p.forward.a = lane.x[l] + at * layer.ld_in
             p.forward.c = lane.a[l + 1] + at * layer.ld_out
-            p.forward.z = lane.z[l] + at * layer.ld_out if lane.z[l] != NULL else NULL
+            p.forward.z = lane.z[l] + at * layer.ld_out \
+                if lane.z[l] != NULL and not layer.normalization else NULL
             if not self.trains:
                 continue
             p.gradient.k = rows
@@ -483,6 +527,14 @@ cdef class Plan:
             if self.layers[l - 1].activation.reads_z:
                 p.backward.reads = lane.z[l - 1] + at * layer.ld_in
 
+    cdef void draw_keys(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows, uint64_t seed,
+                        uint64_t step) noexcept nogil:
+        """For the dropout of a lane's rows in one update."""
+        cdef int l
+        for l in range(self.n_layers):
+            if (self.layers[l - 1].dropout if l > 0 else self.input_dropout).threshold:
+                draw_row_keys(seed, step, l, lane.place + at, rows, lane.keys[l] + at)
+
     cdef void forward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows, bint keep_scores,
                            int n_threads) noexcept nogil:
         """① a[0] → a[L], and z where the lane has room for it; z[L] only if it is asked for."""
@@ -490,6 +542,10 @@ cdef class Plan:
         cdef Layer* layer
         cdef Product* p
         self.place(lane, at, rows)
+        if self.input_dropout.threshold:
+            drop_rows(&self.input_dropout, lane.keys[0] + at, lane.products[0].forward.a,
+                      lane.x[0] + at * self.layers[0].ld_in, rows, self.layers[0].n_in,
+                      self.layers[0].ld_in, n_threads)
         for l in range(self.n_layers):
             layer = &self.layers[l]
             p = &lane.products[l].forward
@@ -497,12 +553,49 @@ cdef class Plan:
             if l == last:
                 p.z = lane.z[l] + at * layer.ld_out if keep_scores else NULL
             multiply(p, n_threads)
-            if layer.activation.whole_row:
-                layer.activation.forward(p.c, rows, layer.n_out, layer.ld_out)
+            if layer.normalization:
+                self.normalize_rows(lane, l, at, rows, n_threads)
+            elif layer.activation.whole_row:
+                layer.activation.forward(p.c, rows, layer.n_out, layer.ld_out, layer.constant)
+            if layer.dropout.threshold:
+                # Its column of ones stands there already.
+                drop_rows(&layer.dropout, lane.keys[l + 1] + at, p.c,
+                          lane.x[l + 1] + at * layer.ld_out, rows, layer.n_out, layer.ld_out,
+                          n_threads)
+
+    cdef void normalize_rows(self, Lane* lane, int l, Py_ssize_t at, Py_ssize_t rows,
+                             int n_threads) noexcept nogil:
+        """What follows the product in a layer that normalises: y, then its activation.
+
+        z is then what the activation is given: y.
+        """
+        cdef Layer* layer = &self.layers[l]
+        cdef Product* p = &lane.products[l].forward
+        cdef real* y = p.c
+        cdef NormJob job
+        cdef Py_ssize_t i
+        if layer.folded != NULL:
+            scale_and_shift(y, rows, layer.n_out, layer.ld_out, layer.folded,
+                            layer.folded + layer.n_out)
+        else:
+            self.describe_norm(l, &job)
+            job.rows, job.z = rows, y
+            if self.trains:
+                job.normalized = lane.normalized[l] + at * layer.ld_out
+                job.inverse = lane.inverse[l]
+                if layer.normalization == LAYER_NORMALIZATION:
+                    job.inverse += at
+            normalize(layer.normalization, &job, n_threads)
+        if lane.z[l] != NULL:
+            for i in range(rows):
+                memcpy(lane.z[l] + (at + i) * layer.ld_out, y + i * layer.ld_out,
+                       layer.n_out * sizeof(real))
+        layer.activation.forward(y, rows, layer.n_out, layer.ld_out, layer.constant)
+        put_ones(y + layer.n_out, rows, layer.ld_out)
 
     cdef bint keeps_scores(self) noexcept nogil:
         """Whether training reads z[L]: the loss does, or the derivative of the last activation."""
-        return loss_table[self.loss].from_scores \
+        return loss_table[self.loss.loss].from_scores \
             or self.layers[self.n_layers - 1].activation.reads_z
 
     cdef double loss_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows,
@@ -511,81 +604,166 @@ cdef class Plan:
         cdef int l = self.n_layers - 1
         cdef Layer* layer = &self.layers[l]
         cdef Py_ssize_t offset = at * layer.ld_out
-        cdef double total = losses_of_rows(
-            self.loss, lane.z[l] + offset, lane.a[l + 1] + offset,
-            lane.targets + at * self.target_cols, self.target_cols,
-            lane.weights + at if self.row_weights is not None else NULL, scale,
-            lane.dz[l] + offset, rows, layer.n_out, layer.ld_out)
-        if not loss_table[self.loss].from_scores:
+        cdef LossRows r
+        cdef double total
+        r.z, r.a, r.dz = lane.z[l] + offset, lane.a[l + 1] + offset, lane.dz[l] + offset
+        r.t, r.ld_t = lane.targets + at * self.loss.target_cols, self.loss.target_cols
+        r.weights = lane.weights + at if self.row_weights is not None else NULL
+        r.constants, r.known = self.loss.constants, lane.known if self.loss.missing else NULL
+        r.ld, r.rows, r.n_out, r.scale = layer.ld_out, rows, layer.n_out, scale
+        total = losses_of_rows(self.loss.loss, &r)
+        if not loss_table[self.loss.loss].from_scores:
             layer.activation.backward(
-                (lane.z[l] if layer.activation.reads_z else lane.a[l + 1]) + offset,
-                lane.dz[l] + offset, rows, layer.n_out, layer.ld_out)
+                r.z if layer.activation.reads_z else r.a, r.dz, rows, layer.n_out, layer.ld_out,
+                layer.constant)
         return total
 
     cdef void backward_rows(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows, real* grads,
                             bint add, int n_threads) noexcept nogil:
-        """③ dz[L] → dw, db of every layer, written to ``grads`` or added to it."""
+        """③ dz[L] → the gradient of every layer, written to ``grads`` or added to it.
+
+        Without ``grads`` only dz of every layer.
+        """
         cdef int l
         cdef Layer* layer
+        cdef Layer* below
         cdef Product* p
         self.place(lane, at, rows)
         for l in range(self.n_layers - 1, -1, -1):
             layer = &self.layers[l]
             p = &lane.products[l].gradient
-            if p.a_in_panels:
+            if p.a_in_panels and grads != NULL:
                 pack_rows(lane.products[l].forward.a, rows, layer.n_in + 1, layer.ld_in,
                           lane.panels, n_threads)
-            p.c = grads + layer.w
-            p.add = add
-            multiply(p, n_threads)
+            if grads != NULL:
+                p.c = grads + layer.w
+                p.add = add
+                multiply(p, n_threads)
             if l > 0:
                 p = &lane.products[l].backward
                 p.panels = layer.products.backward.panels
                 multiply(p, n_threads)
+                below = &self.layers[l - 1]
+                if below.dropout.threshold:
+                    drop_rows(&below.dropout, lane.keys[l] + at, p.c, p.c, rows, below.n_out,
+                              below.ld_out, n_threads)
+                    below.activation.backward(p.reads, p.c, rows, below.n_out, below.ld_out,
+                                              below.constant)
+                if below.normalization:
+                    self.normalize_rows_backward(lane, l - 1, at, rows, grads, add, n_threads)
+
+    cdef void normalize_rows_backward(self, Lane* lane, int l, Py_ssize_t at, Py_ssize_t rows,
+                                      real* grads, bint add, int n_threads) noexcept nogil:
+        """dz of a layer that normalises, from the derivative by what its activation was given."""
+        cdef Layer* layer = &self.layers[l]
+        cdef NormJob job
+        if layer.folded != NULL:
+            scale_columns(lane.dz[l] + at * layer.ld_out, rows, layer.n_out, layer.ld_out,
+                          layer.folded)
+            return
+        self.describe_norm(l, &job)
+        job.rows, job.z = rows, lane.dz[l] + at * layer.ld_out
+        job.normalized = lane.normalized[l] + at * layer.ld_out
+        job.inverse = lane.inverse[l]
+        if layer.normalization == LAYER_NORMALIZATION:
+            job.inverse += at
+        job.dgamma, job.add = grads + layer.norm, add
+        job.dbeta = job.dgamma + layer.n_out
+        normalize_backward(layer.normalization, &job, n_threads)
+
+    cdef inline bint penalises(self) noexcept nogil:
+        """Whether the objective has more than the losses."""
+        return self.penalties[L1] > 0 or self.penalties[L2] > 0
 
     cdef double objective(self, double total, double scale) noexcept nogil:
-        """The minibatch's objective from the sum of its losses: mean or sum, and l2 / 2 · ‖W‖²."""
+        """The minibatch's objective from the sum of its losses: mean or sum, and the penalties.
+
+        They are l2 / 2 times the sum of w**2, and l1 times the sum of |w|.
+        """
         cdef int l
-        cdef double squares = 0
+        cdef double squares = 0, magnitudes = 0
         cdef rounded value = total * scale
         cdef rounded penalty
-        if self.l2 == 0:
+        if not self.penalises():
             return value
         for l in range(self.n_layers):
-            squares += sum_of_squares(self.params + self.layers[l].w,
-                                      self.layers[l].n_in * self.layers[l].n_out)
-        penalty = 0.5 * self.l2 * squares
+            if self.penalties[L2] > 0:
+                squares += sum_of_squares(self.params + self.layers[l].w,
+                                          self.layers[l].n_in * self.layers[l].n_out)
+            if self.penalties[L1] > 0:
+                magnitudes += sum_of_magnitudes(self.params + self.layers[l].w,
+                                                self.layers[l].n_in * self.layers[l].n_out)
+        penalty = 0.5 * self.penalties[L2] * squares + self.penalties[L1] * magnitudes
         return value + penalty
 
     cdef void add_penalty(self) noexcept nogil:
-        """Add the penalty's gradient to ``grads``."""
+        """Add the penalties' gradient to ``grads``."""
         cdef int l
         cdef Py_ssize_t i
         cdef real* w
         cdef real* g
-        cdef real factor = <real> self.l2
-        if self.l2 == 0:
+        cdef real l1 = <real> self.penalties[L1], l2 = <real> self.penalties[L2], zero = 0.0
+        if not self.penalises():
             return
         for l in range(self.n_layers):
             w = self.params + self.layers[l].w
             g = self.grads + self.layers[l].w
-            for i in range(self.layers[l].n_in * self.layers[l].n_out):
-                g[i] += factor * w[i]
+            if l2 > 0:
+                for i in range(self.layers[l].n_in * self.layers[l].n_out):
+                    g[i] += l2 * w[i]
+            if l1 > 0:
+                for i in range(self.layers[l].n_in * self.layers[l].n_out):
+                    g[i] += l1 if w[i] > zero else -l1 if w[i] < zero else zero
 
     cdef void update(self, double lr, int64_t step, int n_threads) noexcept nogil:
-        """④ params ← params - …; ``step`` counts from 1."""
+        """④ clip ``grads``, params ← params - …, shorten; ``step`` counts from 1."""
         cdef UpdateJob job
         cdef int i
+        cdef Py_ssize_t blocks = shares(self.n_params, UPDATE_BLOCK)
         cdef Optimizer* optimizer = &optimizer_table[self.optimizer]
-        optimizer.prepare(self.settings, lr, step, job.scalars)
+        optimizer.prepare(self.settings, lr, step, self.optimizer_memory, job.scalars)
         job.update = optimizer.update
         job.params = self.params
         job.grads = self.grads
         job.n = self.n_params
+        job.before = NULL
         for i in range(MAX_VECTORS):
-            job.vectors[i] = &self.state_view[i, 0] if i < optimizer.n_vectors else NULL
-        parallel_for(n_threads, (self.n_params + UPDATE_BLOCK - 1) // UPDATE_BLOCK, update_task,
-                     &job)
+            job.vectors[i] = self.state + i * self.n_params if i < optimizer.n_vectors else NULL
+        if self.surrounds_step:
+            self.prepare_step(&job, lr, n_threads)
+        if blocks == 1:
+            update_block(&job, 0)
+        else:
+            parallel_for(n_threads, blocks, update_task, &job)
+        if self.penalties[MAX_NORM] > 0:
+            self.shorten(&job, n_threads)
+
+    cdef void prepare_step(self, UpdateJob* job, double lr, int n_threads) noexcept nogil:
+        """Clip ``grads`` by value, and see what comes before the update of each block."""
+        cdef double squares = 0, norm
+        cdef Py_ssize_t block, blocks = shares(self.n_params, UPDATE_BLOCK)
+        job.layers, job.n_layers = self.layers, self.n_layers
+        job.kept = <real> (1 - lr * self.penalties[WEIGHT_DECAY])
+        job.factor = 1
+        if self.penalties[CLIP_VALUE] > 0 or self.penalties[CLIP_NORM] > 0:
+            job.cut, job.squares = <real> self.penalties[CLIP_VALUE], self.block_squares
+            parallel_for(n_threads, blocks, clip_task, job)
+            for block in range(blocks):
+                squares += self.block_squares[block]
+            norm = libm_sqrt(squares)
+            if self.penalties[CLIP_NORM] > 0 and norm > self.penalties[CLIP_NORM]:
+                job.factor = <real> (self.penalties[CLIP_NORM] / norm)
+        if job.kept != 1 or job.factor != 1:
+            job.before = before_update
+
+    cdef void shorten(self, UpdateJob* job, int n_threads) noexcept nogil:
+        """Bring every unit's incoming weights to ``max_norm``, where they are longer."""
+        cdef Py_ssize_t columns = 0
+        cdef int l
+        job.layers, job.max_norm = self.layers, self.penalties[MAX_NORM]
+        for l in range(self.n_layers):
+            columns += shares(self.layers[l].n_out, SHORTENED_COLUMNS)
+        parallel_for(n_threads, columns, max_norm_task, job)
 
     # ---- prediction
 
@@ -598,19 +776,20 @@ cdef class Plan:
         return self.score(&job, x.n_rows, n_threads)[1]
 
     def evaluate(self, Source x not None, Source y not None, Source weights, real[:, ::1] out,
-                 int loss, bint mean, int n_threads=1):
+                 int loss, const real[::1] loss_constants, bint missing, bint mean,
+                 int n_threads=1):
         """Outputs as `predict`, and the loss of all rows without penalties: (value, bad row)."""
         cdef ScoreJob job
         cdef double weight_sum
         memset(&job, 0, sizeof(ScoreJob))
-        job.x, job.y, job.loss = <void*> x, <void*> y, loss
+        job.x, job.y = <void*> x, <void*> y
+        job.loss = self.loss_job(loss, loss_constants, missing, mean)
         job.out = &out[0, 0]
-        weight_sum = x.n_rows
         if weights is not None:
             job.weights = <void*> weights
-            weight_sum = sum_of_weights(weights, NULL, 0, x.n_rows)
         total, bad = self.score(&job, x.n_rows, n_threads)
-        return (total / weight_sum if mean else total), bad
+        weight_sum = sum_of_weights(y, weights, NULL, 0, x.n_rows, missing, self.lanes[0].target)
+        return (total / weight_sum if mean and weight_sum > 0 else total), bad
 
     cdef tuple score(self, ScoreJob* job, Py_ssize_t n, int n_threads):
         """Forward all rows; the sum of their losses where targets are given, and the bad row."""
@@ -639,24 +818,33 @@ cdef class Plan:
 
     # ---- the steps, called one by one
 
-    def forward(self, Source x not None, real[:, ::1] out, int n_threads=1):
-        """⓪ and ① for the rows of ``x`` as one minibatch; the bad row, or -1."""
+    def forward(self, Source x not None, real[:, ::1] out, uint64_t seed=0, int64_t step=0,
+                int n_threads=1):
+        """⓪ and ① for the rows of ``x`` as one minibatch, in training mode; the bad row, or -1."""
         cdef Py_ssize_t n = x.n_rows, at, rows, bad = -1
         self.whole_rows = 0
         self.make_whole(n, n_threads)
         with nogil:
             if x.gather(NULL, 0, n, self.whole.a[0], self.layers[0].ld_in, &bad):
                 self.pack_forward(n, n_threads)
+                if self.drops:
+                    self.draw_keys(&self.whole, 0, n, seed, step)
                 at = 0
                 while at < n:
                     rows = min(self.chunk_rows, n - at)
                     self.forward_rows(&self.whole, at, rows, True, n_threads)
                     at += rows
-                copy_out(self.whole.a[self.n_layers], self.layers[self.n_layers - 1].ld_out, n,
-                         self.layers[self.n_layers - 1].n_out, &out[0, 0])
+                self.outputs(&self.whole, n, &out[0, 0])
         if bad < 0:
             self.whole_rows = n
         return bad
+
+    cdef void outputs(self, Lane* lane, Py_ssize_t rows, real* out) noexcept nogil:
+        """The last layer's outputs of a lane's first rows, as the user knows them."""
+        cdef Layer* last = &self.layers[self.n_layers - 1]
+        copy_out(lane.a[self.n_layers], last.ld_out, rows, last.n_out, out)
+        if self.output_shift != NULL:
+            unscale(out, rows, last.n_out, self.output_shift, self.output_scale)
 
     def compute_loss(self, Source y not None, Source weights):
         """② for the minibatch ``forward`` was called with: the objective, or the bad row.
@@ -664,7 +852,7 @@ cdef class Plan:
         Returns ``(value, -1)`` or ``(nan, row)``. Penalties are included.
         """
         cdef Py_ssize_t n = self.whole_rows, at, rows, bad = -1
-        cdef double total = 0, scale = 1, weight_sum = n
+        cdef double total = 0, scale = 1, weight_sum
         self.row_weights = weights
         with nogil:
             if not self.load_targets(y, NULL, 0, n, self.whole.targets, &bad):
@@ -672,7 +860,8 @@ cdef class Plan:
                     return float("nan"), bad
             if weights is not None:
                 weights.gather(NULL, 0, n, self.whole.weights, 1, &bad)
-                weight_sum = sum_of_weights(weights, NULL, 0, n)
+            weight_sum = sum_of_weights(y, weights, NULL, 0, n, self.loss.missing,
+                                        self.whole.target)
             scale = self.scale_of(weight_sum)
             at = 0
             while at < n:
@@ -695,11 +884,59 @@ cdef class Plan:
                 at += rows
             self.add_penalty()
 
-    def step(self, double lr, int64_t step, int n_threads=1):
-        """④: update ``params`` by ``grads``; ``step`` counts the updates from 1."""
+    def pull_back(self, const real[:, ::1] seeds not None, real[:, ::1] out, int n_threads=1):
+        """Derivatives of the outputs by the inputs: ``out`` (n, n_in) = seeds (n, n_out) times them.
+
+        For the minibatch ``forward`` was called with, in the units that inputs and outputs have
+        inside the network.
+        """
+        cdef int l
+        cdef Layer* layer
+        cdef Layer* last = &self.layers[self.n_layers - 1]
+        cdef Product first
+        cdef Py_ssize_t n = self.whole_rows, at = 0, rows, i
+        cdef real* dz = self.whole.dz[self.n_layers - 1]
+        start_workers(n_threads)
+        n_threads = min(n_threads, self.whole.n_threads)
+        with nogil:
+            for i in range(n):
+                memcpy(dz + i * last.ld_out, &seeds[i, 0], last.n_out * sizeof(real))
+            last.activation.backward(
+                self.whole.z[self.n_layers - 1] if last.activation.reads_z
+                else self.whole.a[self.n_layers], dz, n, last.n_out, last.ld_out, last.constant)
+            self.pack_backward(n_threads)
+            while at < n:
+                rows = min(self.chunk_rows, n - at)
+                self.backward_rows(&self.whole, at, rows, self.grads, at > 0, n_threads)
+                at += rows
+            layer = &self.layers[0]
+            self.describe_backward(0, &first)
+            first.scratch, first.scratch_size = self.whole.scratch, self.whole.scratch_size
+            first.m, first.a = n, self.whole.dz[0]
+            # x is not needed any more, and its rows are as long as they must be.
+            first.c = self.whole.a[0]
+            multiply(&first, n_threads)
+            copy_out(first.c, layer.ld_in, n, layer.n_in, &out[0, 0])
+            put_ones(first.c + layer.n_in, n, layer.ld_in)
+
+    def row_gradients(self, real[:, ::1] out):
+        """Each row's own share of the gradient, (n, n_params), after ``backward``."""
+        with nogil:
+            self.spread_gradients(&self.whole, self.whole_rows, &out[0, 0], out.shape[1])
+
+    def step(self, double lr, int64_t[::1] position not None, double[::1] running not None,
+             double objective=0, Py_ssize_t rows=0, int n_threads=1):
+        """④: update ``params`` by ``grads``, and count: the update, its rows, and their loss.
+
+        Where training stands changes with the parameters, so that no signal comes between the two.
+        """
+        cdef rounded share = objective * rows
         start_workers(n_threads)
         with nogil:
-            self.update(lr, step, n_threads)
+            self.update(lr, position[STEP] + 1, n_threads)
+            position[STEP] += 1
+            position[ROW] += rows
+            running[LOSS_SUM] += share
 
     def read(self, str what, int layer, real[:, ::1] out):
         """Copy ``"x"``, ``"z"``, ``"a"`` or ``"dz"`` of a layer in the last minibatch to ``out``."""
@@ -707,7 +944,7 @@ cdef class Plan:
         cdef real* source
         cdef Py_ssize_t i, j
         if what == "x":
-            source = self.whole.a[layer]
+            source = self.whole.x[layer]
         elif what == "a":
             source = self.whole.a[layer + 1]
         elif what == "z":
@@ -720,18 +957,20 @@ cdef class Plan:
 
     # ---- whole trainings
 
-    def begin(self, Source x not None, Source y not None, Source weights, *,
-              int64_t[::1] order, int64_t[::1] position not None, double[::1] running not None,
-              real[::1] snapshot not None, uint64_t seed, bint shuffle, Py_ssize_t batch_size,
-              double lr, double target_loss, double tol, int64_t patience, int n_threads):
+    def begin(self, Source x, Source y, Source weights, *, int64_t[::1] order,
+              int64_t[::1] position not None, double[::1] running not None,
+              real[::1] snapshot not None, double[::1] buffers_snapshot, uint64_t seed,
+              bint shuffle, Py_ssize_t batch_size, double lr, double target_loss, double tol,
+              int64_t patience, int n_threads):
         """Bind what ``run`` trains on. Nothing is computed yet."""
-        cdef Py_ssize_t n = x.n_rows
+        cdef Py_ssize_t n = x.n_rows if x is not None else 1
         self.x, self.y, self.row_weights = x, y, weights
         self.order_view = order
         self.order = &order[0] if order is not None else NULL
         self.position_view, self.position = position, &position[0]
         self.running_view, self.running = running, &running[0]
-        self.snapshot_view = snapshot
+        self.snapshot_view, self.buffers_snapshot_view = snapshot, buffers_snapshot
+        self.rates_view, self.rates = None, NULL
         self.seed, self.shuffle = seed, shuffle
         self.batch_size = min(batch_size, n)
         self.lr, self.target_loss, self.tol, self.patience = lr, target_loss, tol, patience
@@ -739,11 +978,19 @@ cdef class Plan:
         self.rows_done = 0
         self.bad_row = -1
         self.make_lanes(n_threads, self.batch_size)
+        if self.optimizer == LEVENBERG_MARQUARDT:
+            make_levenberg(&self.levenberg, self.n_params, min(self.chunk_rows, self.batch_size),
+                           n_threads)
         if self.shares_chunks() and self.n_slots < CHUNKS_PER_THREAD * n_threads:
             self.make_slots(CHUNKS_PER_THREAD * n_threads)
-        memcpy(&self.snapshot_view[0], self.params, self.n_params * sizeof(real))
+        if self.position[ROW] == 0:
+            self.take_snapshot()
         if self.shuffle and self.position[ROW] > 0:
             shuffled_order(self.order, n, seed, <uint64_t> self.position[EPOCH])
+
+    def set_rates(self, const double[::1] rates not None, int64_t first_step):
+        """Learning rates of the updates from ``first_step`` on, instead of one for all."""
+        self.rates_view, self.rates, self.first_step = rates, &rates[0], first_step
 
     def run(self, double[::1] losses not None, int64_t first_epoch, int64_t until_epoch,
             bint listen, double seconds):
@@ -761,19 +1008,23 @@ cdef class Plan:
             status = self.train(until_epoch, listen, now() + seconds)
         return <int> status
 
-    def close_epoch(self, double[::1] losses not None, int64_t first_epoch):
-        """End an epoch whose minibatches were trained step by step; one of ``STATUS``."""
+    def close_epoch(self, double[::1] losses not None, int64_t first_epoch, Py_ssize_t n_rows):
+        """End an epoch of ``n_rows`` rows that was trained step by step; one of ``STATUS``."""
         self.losses_view = losses
         self.first_epoch = first_epoch
-        return <int> self.end_epoch(self.running[LOSS_SUM] / self.x.n_rows)
+        return <int> self.end_epoch(self.running[LOSS_SUM] / n_rows)
 
     def restore_snapshot(self):
         """Go back to the parameters after the last epoch that was finite."""
         self.restore()
 
     def abandon(self):
-        """Forget the minibatch under way: the parameters are those of the last whole one."""
+        """Forget the minibatch under way: the parameters are those of the last whole one.
+
+        The arrays that ``begin`` was given are let go of.
+        """
         self.rows_done = 0
+        self.x = self.y = self.row_weights = None
 
     cdef int make_slots(self, Py_ssize_t n) except -1:
         PyMem_RawFree(self.slots)
@@ -799,7 +1050,7 @@ cdef class Plan:
 
     cdef inline double scale_of(self, double weight_sum) noexcept nogil:
         """What each row's weight is multiplied by in the objective."""
-        if not self.mean:
+        if not self.loss.mean:
             return 1
         return 1 / weight_sum if weight_sum > 0 else 0
 
@@ -812,9 +1063,10 @@ cdef class Plan:
         """
         cdef Py_ssize_t i
         cdef Py_ssize_t n_out = self.layers[self.n_layers - 1].n_out
-        if not y.gather(order, start, rows, targets, self.target_cols, bad):
+        if not y.gather(order, start, rows, targets, self.loss.target_cols, bad):
             return False
-        if loss_table[self.loss].of_labels:
+        repeat_targets(targets, rows, y.n_cols, self.loss.target_cols)
+        if loss_table[self.loss.loss].of_labels:
             for i in range(rows):
                 if not (targets[i] >= 0 and targets[i] < n_out):
                     bad[0] = start + i if order == NULL else order[start + i]
@@ -835,6 +1087,12 @@ cdef class Plan:
             self.row_weights.gather(self.order, start, rows, lane.weights, 1, bad)
         return True
 
+    cdef void enter(self, Lane* lane, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+        """A lane's rows are those from ``first`` on of the minibatch under way."""
+        if self.drops:
+            lane.place = first
+            self.draw_keys(lane, 0, rows, self.seed, <uint64_t> self.position[STEP])
+
     cdef Status chunk(self, Py_ssize_t start, Py_ssize_t first, Py_ssize_t rows,
                       double scale) noexcept nogil:
         """⓪–③ for one chunk of the minibatch, straight into ``grads``."""
@@ -843,8 +1101,9 @@ cdef class Plan:
         if self.rows_held != rows:
             if not self.load_rows(lane, start + first, rows, &self.bad_row, &bad_target):
                 return BAD_TARGET_ROW if bad_target else BAD_INPUT_ROW
-            if self.order == NULL and rows == self.x.n_rows:
+            if self.order == NULL and rows == self.x.n_rows and not self.input_dropout.threshold:
                 self.rows_held = rows
+        self.enter(lane, first, rows)
         self.forward_rows(lane, 0, rows, self.keeps_scores(), self.n_threads)
         self.value += self.loss_rows(lane, 0, rows, scale)
         self.backward_rows(lane, 0, rows, self.grads, first > 0, self.n_threads)
@@ -872,6 +1131,25 @@ cdef class Plan:
                     self.grads[j] += share[j]
         return SLICE_ENDED
 
+    cdef void spread_gradients(self, Lane* lane, Py_ssize_t rows, real* out,
+                               Py_ssize_t ld) noexcept nogil:
+        """Each row's own share of the gradient, from what ``backward_rows`` left in the lane."""
+        cdef int l
+        cdef Layer* layer
+        cdef Py_ssize_t row, i, j
+        cdef const real* x
+        cdef const real* dz
+        cdef real* w
+        for row in range(rows):
+            for l in range(self.n_layers):
+                layer = &self.layers[l]
+                x = lane.x[l] + row * layer.ld_in
+                dz = lane.dz[l] + row * layer.ld_out
+                w = out + row * ld + layer.w
+                for i in range(layer.n_in + 1):
+                    for j in range(layer.n_out):
+                        w[i * layer.n_out + j] = x[i] * dz[j]
+
     cdef Status minibatch(self, Py_ssize_t start, Py_ssize_t rows, double deadline,
                           double* objective) noexcept nogil:
         """⓪–④ for one minibatch; EPOCH_ENDED when it is whole, SLICE_ENDED when time ran out.
@@ -882,12 +1160,16 @@ cdef class Plan:
         cdef bint sharing = self.shares_chunks()
         cdef Py_ssize_t n, at_once = self.chunk_rows
         cdef double scale
+        if self.whole_step != NULL:
+            return self.whole_step(self, rows, deadline, objective)
         if sharing:
             at_once *= CHUNKS_PER_THREAD * self.n_threads
         if self.rows_done == 0:
             self.value = 0
-            self.weight_sum = rows if self.row_weights is None else \
-                sum_of_weights(self.row_weights, self.order, start, rows)
+            self.weight_sum = rows
+            if self.row_weights is not None or self.loss.missing:
+                self.weight_sum = sum_of_weights(self.y, self.row_weights, self.order, start, rows,
+                                                 self.loss.missing, self.lanes[0].target)
             self.pack_forward(rows, self.n_threads)
             self.pack_backward(self.n_threads)
         scale = self.scale_of(self.weight_sum)
@@ -908,6 +1190,8 @@ cdef class Plan:
         if not is_finite(objective[0]):
             return DIVERGED
         self.add_penalty()
+        if self.rates != NULL:
+            self.lr = self.rates[self.position[STEP] - self.first_step]
         self.position[STEP] += 1
         self.update(self.lr, self.position[STEP], self.n_threads)
         return EPOCH_ENDED
@@ -922,6 +1206,9 @@ cdef class Plan:
             if self.shuffle and self.position[ROW] == 0 and self.rows_done == 0:
                 shuffled_order(self.order, n, self.seed, <uint64_t> self.position[EPOCH])
             while self.position[ROW] < n:
+                if self.rates != NULL and \
+                        self.position[STEP] - self.first_step >= self.rates_view.shape[0]:
+                    return RATES_USED
                 rows = min(self.batch_size, n - self.position[ROW])
                 status = self.minibatch(self.position[ROW], rows, deadline, &objective)
                 if status == DIVERGED:
@@ -933,6 +1220,8 @@ cdef class Plan:
                 self.position[ROW] += rows
                 # The clock costs as much as a tiny network's minibatch: look when it may be time.
                 work += rows * self.work_per_row + 4096
+                if self.optimizer == LEVENBERG_MARQUARDT:
+                    work += self.n_params * self.n_params * (self.n_params // 3 + rows)
                 if work > WORK_BETWEEN_CLOCKS:
                     work = 0
                     if self.position[ROW] < n and now() > deadline:
@@ -971,31 +1260,63 @@ cdef class Plan:
         if not is_finite_row(self.params, self.n_params):
             return False
         memcpy(&self.snapshot_view[0], self.params, self.n_params * sizeof(real))
+        if self.buffers != NULL:
+            memcpy(&self.buffers_snapshot_view[0], self.buffers,
+                   self.buffers_view.shape[0] * sizeof(double))
         return True
 
     cdef void restore(self) noexcept nogil:
         """Back to the parameters after the last epoch that was finite."""
         memcpy(self.params, &self.snapshot_view[0], self.n_params * sizeof(real))
+        if self.buffers != NULL:
+            memcpy(self.buffers, &self.buffers_snapshot_view[0],
+                   self.buffers_view.shape[0] * sizeof(double))
         self.position[ROW] = 0
         self.running[LOSS_SUM] = 0
 
 
-cdef void free_lane(Lane* lane) noexcept:
-    PyMem_RawFree(lane.memory)
-    PyMem_RawFree(lane.a)
-    PyMem_RawFree(lane.products)
-    memset(lane, 0, sizeof(Lane))
+cdef double sum_of_weights(Source y, Source weights, const int64_t* order, Py_ssize_t start,
+                           Py_ssize_t n, bint missing, real* row) noexcept nogil:
+    """Of rows start … start+n-1 of the order; ``row`` has room for a row's targets.
 
-
-cdef double sum_of_weights(Source weights, const int64_t* order, Py_ssize_t start,
-                           Py_ssize_t n) noexcept nogil:
+    ``weights`` may be None for ones. With ``missing``, a row without a known target counts nothing.
+    """
     cdef Py_ssize_t i, bad
-    cdef real weight
+    cdef real weight = 1
     cdef double total = 0
+    if weights is None and not missing:
+        return <double> n
     for i in range(start, start + n):
-        weights.gather(order, i, 1, &weight, 1, &bad)
+        if missing:
+            y.gather(order, i, 1, row, y.n_cols, &bad)
+            if not any_known(row, y.n_cols):
+                continue
+        if weights is not None:
+            weights.gather(order, i, 1, &weight, 1, &bad)
         total += weight
     return total
+
+
+cdef void repeat_targets(real* targets, Py_ssize_t rows, Py_ssize_t given,
+                         Py_ssize_t wanted) noexcept nogil:
+    """Rows of ``given`` targets, ``wanted`` elements apart: each stands for several outputs."""
+    cdef Py_ssize_t i, j, times = wanted // given
+    if times == 1:
+        return
+    for i in range(rows):
+        for j in range(wanted - 1, -1, -1):
+            targets[j] = targets[j // times]
+        targets += wanted
+
+
+cdef void unscale(real* out, Py_ssize_t rows, Py_ssize_t n_out, const double* shift,
+                  const double* scale) noexcept nogil:
+    """Outputs for standardised targets become outputs for the targets themselves."""
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(n_out):
+            out[j] = <real> (shift[j] + scale[j] * out[j])
+        out += n_out
 
 
 # A job carries its plan and its sources as plain pointers: they outlive it, and no thread of the
@@ -1013,53 +1334,7 @@ cdef void wave_chunk(Plan plan, WaveJob* job, Py_ssize_t task, int thread) noexc
     if not plan.load_rows(lane, job.start + first, rows, &plan.slot_bad[task],
                           &plan.slot_bad_target[task]):
         return
+    plan.enter(lane, first, rows)
     plan.forward_rows(lane, 0, rows, plan.keeps_scores(), 1)
     plan.slot_values[task] = plan.loss_rows(lane, 0, rows, job.scale)
     plan.backward_rows(lane, 0, rows, plan.slots + task * plan.n_params, False, 1)
-
-
-cdef void score_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
-    cdef ScoreJob* job = <ScoreJob*> context
-    score_rows(job, task, &(<Plan> job.plan).lanes[thread], 1)
-
-
-cdef void score_rows(ScoreJob* job, Py_ssize_t task, Lane* lane, int n_threads) noexcept nogil:
-    """⓪ and ① for one chunk; with targets also the losses, row by row."""
-    score_chunk(<Plan> job.plan, <Source> job.x, job, task, lane, n_threads)
-    if job.y != NULL and job.bad[task] < 0:
-        score_losses(<Plan> job.plan, <Source> job.y, job, task, lane)
-
-
-cdef void score_chunk(Plan plan, Source x, ScoreJob* job, Py_ssize_t task, Lane* lane,
-                      int n_threads) noexcept nogil:
-    cdef Layer* last = &plan.layers[plan.n_layers - 1]
-    cdef Py_ssize_t first = task * plan.chunk_rows
-    cdef Py_ssize_t rows = min(plan.chunk_rows, job.n - first)
-    job.bad[task] = -1
-    if not x.gather(NULL, first, rows, lane.a[0], plan.layers[0].ld_in, &job.bad[task]):
-        return
-    plan.forward_rows(lane, 0, rows, job.y != NULL and loss_table[job.loss].from_scores, n_threads)
-    copy_out(lane.a[plan.n_layers], last.ld_out, rows, last.n_out, job.out + first * last.n_out)
-
-
-cdef void score_losses(Plan plan, Source y, ScoreJob* job, Py_ssize_t task,
-                       Lane* lane) noexcept nogil:
-    """The chunk's losses, a row at a time."""
-    cdef Layer* last = &plan.layers[plan.n_layers - 1]
-    cdef Py_ssize_t first = task * plan.chunk_rows
-    cdef Py_ssize_t rows = min(plan.chunk_rows, job.n - first)
-    cdef Py_ssize_t i, bad
-    cdef real weight = 1
-    for i in range(rows):
-        y.gather(NULL, first + i, 1, lane.target, y.n_cols, &bad)
-        if job.weights != NULL:
-            weight_of(<Source> job.weights, first + i, &weight)
-        job.values[task] += losses_of_rows(
-            job.loss, lane.z[plan.n_layers - 1] + i * last.ld_out,
-            lane.a[plan.n_layers] + i * last.ld_out, lane.target, y.n_cols, &weight, 1,
-            lane.derivative, 1, last.n_out, last.ld_out)
-
-
-cdef void weight_of(Source weights, Py_ssize_t row, real* weight) noexcept nogil:
-    cdef Py_ssize_t bad
-    weights.gather(NULL, row, 1, weight, 1, &bad)

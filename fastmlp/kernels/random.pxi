@@ -25,6 +25,7 @@ cdef inline void philox(uint32_t* counter, uint32_t key0, uint32_t key1) noexcep
 cdef enum:
     # What a number is drawn for: the fourth word of the counter, so that streams never meet.
     STREAM_ORDER = 1
+    STREAM_DROPOUT = 2
 
 
 cdef inline Py_ssize_t below(uint64_t word, Py_ssize_t n) noexcept nogil:
