@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -59,7 +60,10 @@ def number(
     ValueError
         If it is none.
     """
-    fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        fits = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        fits = False
     fits = fits and low <= value < high and not (above and value == low)
     if fits:
         return float(value)
@@ -84,3 +88,43 @@ def whole_number(argument: str, value: Any, low: int, high: float = math.inf) ->
             f"{argument}: got {value!r}, expected a whole number of at least {low}{most}"
         )
     return int(value)
+
+
+def sequence(argument: str, values: Any, what: str) -> list[Any]:
+    """Return ``values`` as a list.
+
+    Raises
+    ------
+    TypeError
+        If they are not iterable.
+    """
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{argument}: got {values!r}, expected a sequence of {what}") from None
+
+
+def specification(argument: str, text: str) -> tuple[str, dict[str, float]]:
+    """Return the name and the settings in a text such as ``"leaky_relu(slope=0.2)"``.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    name, bracket, rest = text.partition("(")
+    if not bracket:
+        return name, {}
+    settings = {}
+    for part in rest.removesuffix(")").split(","):
+        match = re.fullmatch(r"\s*(\w+)\s*=\s*([-+.\w]+)\s*", part)
+        try:
+            if match is None or not rest.endswith(")"):
+                raise ValueError
+            settings[match[1]] = float(match[2])
+        except ValueError:
+            raise ValueError(
+                f"{argument}: got {text!r}, expected a name and its settings as in "
+                f"'leaky_relu(slope=0.2)'"
+            ) from None
+    return name, settings

@@ -44,6 +44,17 @@ def glorot_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np
     return rng.normal(0, np.sqrt(2 / (n_in + n_out)), (n_in, n_out))
 
 
+def lecun_normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+    """Normal with variance 1 / n_in: LeCun, Bottou, Orr and Müller (1998), for selu."""
+    return rng.normal(0, np.sqrt(1 / n_in), (n_in, n_out))
+
+
+def lecun_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
+    """Uniform within ±sqrt(3 / n_in): LeCun, Bottou, Orr and Müller (1998)."""
+    limit = np.sqrt(3 / n_in)
+    return rng.uniform(-limit, limit, (n_in, n_out))
+
+
 def normal(rng: np.random.Generator, n_in: int, n_out: int) -> NDArray[np.float64]:
     """Normal with variance 1, as textbooks start: for networks of a few neurons."""
     return rng.normal(0, 1, (n_in, n_out))
@@ -61,6 +72,8 @@ INITIALIZERS: dict[str, Initializer] = {
     "glorot_normal": glorot_normal,
     "xavier_uniform": glorot_uniform,
     "xavier_normal": glorot_normal,
+    "lecun_uniform": lecun_uniform,
+    "lecun_normal": lecun_normal,
     "normal": normal,
     "zeros": zeros,
 }

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import reference
 
 import fastmlp as fm
 from fastmlp import kernels, losses, optimizers
@@ -13,40 +14,9 @@ PAIRS = [(name, output) for name, loss in losses.LOSSES.items() for output in lo
 N_OUT = 3
 
 
-def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def log_sigmoid(z):
-    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z)))
-
-
-def softplus(z):
-    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
-
-
-OUTPUTS = {
-    "identity": lambda z: z,
-    "sigmoid": lambda z: np.exp(log_sigmoid(z)),
-    "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "softmax": softmax,
-}
-
-
-def cross_entropy(z, a, t):
-    log_sum = np.log(np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True))
-    return (t * (log_sum + z.max(axis=1, keepdims=True) - z)).sum(axis=1)
-
-
+OUTPUTS = {name: formula for name, (formula, _) in reference.ACTIVATIONS.items()}
 # The loss of each row from scores z, outputs a and targets t.
-FORMULAS = {
-    "mse": lambda z, a, t: ((a - t) ** 2).mean(axis=1),
-    "half_squared_error": lambda z, a, t: 0.5 * ((a - t) ** 2).sum(axis=1),
-    "cross_entropy": cross_entropy,
-    "binary_cross_entropy": lambda z, a, t: (t * softplus(-z) + (1 - t) * softplus(z)).mean(axis=1),
-}
+FORMULAS = {name: formula for name, (formula, *_) in reference.LOSSES.items()}
 
 
 def targets_for(loss, rng, n):
@@ -54,6 +24,8 @@ def targets_for(loss, rng, n):
         return rng.dirichlet(np.ones(N_OUT), n)
     if losses.LOSSES[loss].targets == "fractions":
         return rng.uniform(size=(n, N_OUT))
+    if losses.LOSSES[loss].targets == "counts":
+        return rng.poisson(3, (n, N_OUT)).astype(float)
     return rng.normal(size=(n, N_OUT))
 
 
@@ -164,6 +136,7 @@ def test_losses_from_scores_are_finite_and_right_for_extreme_scores(score, dtype
         ("identity", "mse"),
         ("tanh", "mse"),
         ("relu", "mse"),
+        ("exp", "poisson"),
     ],
 )
 def test_default_loss_follows_the_output(output, loss):
@@ -248,6 +221,37 @@ def adam(options, p, g, state, t):
         p -= options.lr * (m / right1) / (np.sqrt(v / right2) + options.eps)
 
 
+def nadam(options, p, g, state, t):
+    m = state.setdefault("m", np.zeros_like(p))
+    v = state.setdefault("v", np.zeros_like(p))
+
+    def mu(t):
+        return options.beta1 * (1 - 0.5 * 0.96 ** (t * options.momentum_decay))
+
+    product = np.prod([mu(i) for i in range(1, t + 1)])
+    m[:] = options.beta1 * m + (1 - options.beta1) * g
+    v[:] = options.beta2 * v + (1 - options.beta2) * g**2
+    ahead = mu(t + 1) * m / (1 - product * mu(t + 1)) + (1 - mu(t)) * g / (1 - product)
+    p -= options.lr * ahead / (np.sqrt(v / (1 - options.beta2**t)) + options.eps)
+
+
+def rmsprop(options, p, g, state, t):
+    v = state.setdefault("v", np.zeros_like(p))
+    mean = state.setdefault("mean", np.zeros_like(p))
+    b = state.setdefault("b", np.zeros_like(p))
+    v[:] = options.alpha * v + (1 - options.alpha) * g**2
+    mean[:] = options.alpha * mean + (1 - options.alpha) * g
+    spread = np.sqrt(v - mean**2 if options.centered else v) + options.eps
+    b[:] = options.momentum * b + g / spread
+    p -= options.lr * b
+
+
+def adagrad(options, p, g, state, t):
+    total = state.setdefault("total", np.zeros_like(p))
+    total += g**2
+    p -= options.lr / (1 + (t - 1) * options.rate_decay) * g / (np.sqrt(total) + options.eps)
+
+
 RULES = {
     "sgd": (fm.SGD(lr=0.1), sgd),
     "sgd_momentum": (fm.SGD(lr=0.1, momentum=0.9), momentum_outside),
@@ -265,6 +269,15 @@ RULES = {
         fm.Adam(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, eps_before_correction=True),
         adam,
     ),
+    "nadam": (fm.Nadam(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-3, momentum_decay=0.01), nadam),
+    "rmsprop": (fm.RMSprop(lr=0.01, alpha=0.9, eps=1e-3), rmsprop),
+    "rmsprop_momentum": (fm.RMSprop(lr=0.01, alpha=0.9, eps=1e-3, momentum=0.8), rmsprop),
+    "rmsprop_centered": (fm.RMSprop(lr=0.01, alpha=0.9, eps=1e-3, centered=True), rmsprop),
+    "rmsprop_centered_momentum": (
+        fm.RMSprop(lr=0.01, alpha=0.9, eps=1e-3, centered=True, momentum=0.8),
+        rmsprop,
+    ),
+    "adagrad": (fm.Adagrad(lr=0.1, rate_decay=0.01, eps=1e-3), adagrad),
 }
 
 
@@ -357,11 +370,18 @@ def test_float32_follows_float64(name, rng):
 
 
 def test_names_stand_for_the_defaults():
-    assert set(optimizers.OPTIMIZERS) == {"sgd", "adam"}
+    assert set(optimizers.OPTIMIZERS) == {
+        "sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad", "levenberg_marquardt",
+    }  # fmt: skip
     mlp = fm.MLP([2, 1])
     assert fm.Trainer(mlp).optimizer == fm.Adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8)
     assert fm.Trainer(mlp, optimizer="adam").optimizer == fm.Adam()
     assert fm.Trainer(mlp, optimizer="sgd").optimizer == fm.SGD(lr=0.01)
+    adamw = fm.Trainer(mlp, optimizer="adamw").optimizer
+    assert adamw == fm.AdamW(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01)
+    assert fm.Trainer(mlp, optimizer="nadam").optimizer == fm.Nadam(lr=2e-3)
+    assert fm.Trainer(mlp, optimizer="rmsprop").optimizer == fm.RMSprop(lr=0.01, alpha=0.99)
+    assert fm.Trainer(mlp, optimizer="adagrad").optimizer == fm.Adagrad(lr=0.01)
 
 
 def test_one_optimizer_object_may_serve_several_trainers(rng):

@@ -1,4 +1,4 @@
-"""Parity with PyTorch in float64: outputs, losses, gradients, and fifty steps of each optimizer.
+"""Parity with PyTorch in float64: outputs, losses, gradients, a hundred steps of each optimizer.
 
 Where the two ecosystems differ (the rate inside the velocity, eps before the correction), the
 other form is proved in test_losses_and_optimizers.py against scikit-learn and by hand.
@@ -21,6 +21,18 @@ THEIRS = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "relu": torch.relu,
+    "leaky_relu": torch.nn.functional.leaky_relu,
+    "elu": torch.nn.functional.elu,
+    "selu": torch.selu,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
+    "silu": torch.nn.functional.silu,
+    "mish": torch.nn.functional.mish,
+    # PyTorch's goes over to z from 20 on, where the difference is still 2e-9.
+    "softplus": lambda z: torch.nn.functional.softplus(z, threshold=100),
+    # PyTorch's own has a slope of 1/6 in float32 only.
+    "hard_sigmoid": lambda z: torch.clamp(z / 6 + 0.5, 0, 1),
+    "exp": torch.exp,
     "softmax": lambda z: torch.softmax(z, dim=1),
 }
 
@@ -32,6 +44,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    """Some of PyTorch's optimizers keep their own numbers in the default element type."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 class Twin:
@@ -69,7 +89,19 @@ def rows_of_losses(loss, output, z, t):
         return f.cross_entropy(z, t, reduction="none")
     if loss == "binary_cross_entropy":
         return f.binary_cross_entropy_with_logits(z, t, reduction="none").mean(dim=1)
-    squares = f.mse_loss(THEIRS[output](z), t, reduction="none")
+    if loss == "poisson":
+        return f.poisson_nll_loss(z, t, log_input=True, reduction="none").mean(dim=1)
+    a = THEIRS[output](z)
+    if loss == "mae":
+        return f.l1_loss(a, t, reduction="none").mean(dim=1)
+    if loss == "huber":
+        return f.huber_loss(a, t, reduction="none").mean(dim=1)
+    if loss == "quantile":
+        # PyTorch has none; at tau 1/2 it is half the absolute error.
+        return f.l1_loss(a, t, reduction="none").mean(dim=1) / 2
+    if loss == "log_cosh":
+        return torch.log(torch.cosh(a - t)).mean(dim=1)
+    squares = f.mse_loss(a, t, reduction="none")
     return squares.mean(dim=1) if loss == "mse" else squares.sum(dim=1) / 2
 
 
@@ -80,6 +112,8 @@ def targets_for(loss, rng, form="probabilities"):
         return labels if form == "labels" else rng.dirichlet(np.ones(N_OUT), N_ROWS)
     if kind == "fractions":
         return rng.uniform(size=(N_ROWS, N_OUT))
+    if kind == "counts":
+        return rng.poisson(3.0, (N_ROWS, N_OUT)).astype(np.float64)
     return rng.normal(size=(N_ROWS, N_OUT))
 
 
@@ -115,8 +149,14 @@ def check_one_step(mlp, x, t, loss, output, weight=None, reduction="mean", l2=0.
     np.testing.assert_allclose(trainer.grads, grads, rtol=1e-11, atol=1e-13 * scale)
 
 
-@pytest.mark.parametrize("hidden", HIDDEN)
-@pytest.mark.parametrize(("loss", "output"), PAIRS)
+# Every activation with one loss, every loss and output with one activation.
+CASES = [
+    *((hidden, "mse", "identity") for hidden in HIDDEN),
+    *(("tanh", loss, output) for loss, output in PAIRS),
+]
+
+
+@pytest.mark.parametrize(("hidden", "loss", "output"), CASES)
 def test_forward_loss_and_gradient(hidden, loss, output, rng):
     x = rng.normal(size=(N_ROWS, N_IN))
     mlp = make(hidden, output, rng)
@@ -154,6 +194,21 @@ def test_weighted_mean_is_that_of_pytorchs_class_weights(rng):
     assert found == pytest.approx(expected.item(), rel=1e-12)
 
 
+def weights_alone(make, **settings):
+    """A maker of optimizers that decay weights by 0.1, and biases not at all."""
+
+    def of(parameters):
+        return make(
+            [
+                {"params": parameters[::2], "weight_decay": 0.1},
+                {"params": parameters[1::2], "weight_decay": 0.0},
+            ],
+            **settings,
+        )
+
+    return of
+
+
 OPTIMIZERS = {
     "sgd": (fm.SGD(lr=0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
     "momentum": (
@@ -165,6 +220,19 @@ OPTIMIZERS = {
         lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
     ),
     "adam": (fm.Adam(lr=0.01), lambda p: torch.optim.Adam(p, lr=0.01)),
+    "adamw": (fm.AdamW(lr=0.01, weight_decay=0.1), weights_alone(torch.optim.AdamW, lr=0.01)),
+    "nadam": (fm.Nadam(lr=0.01), lambda p: torch.optim.NAdam(p, lr=0.01)),
+    "rmsprop": (fm.RMSprop(lr=0.003), lambda p: torch.optim.RMSprop(p, lr=0.003)),
+    "rmsprop with all settings": (
+        fm.RMSprop(lr=0.003, alpha=0.9, eps=1e-3, momentum=0.5, centered=True),
+        lambda p: torch.optim.RMSprop(
+            p, lr=0.003, alpha=0.9, eps=1e-3, momentum=0.5, centered=True
+        ),
+    ),
+    "adagrad": (
+        fm.Adagrad(lr=0.05, rate_decay=0.01),
+        lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.01),
+    ),
     "adam with all settings": (
         fm.Adam(lr=0.01, beta1=0.8, beta2=0.99, eps=1e-3),
         lambda p: torch.optim.Adam(p, lr=0.01, betas=(0.8, 0.99), eps=1e-3),
@@ -182,8 +250,8 @@ OPTIMIZERS = {
     ],
 )
 @pytest.mark.parametrize("l2", [0, 0.01])
-def test_fifty_steps_of_fit(optimizer, hidden, loss, output, l2, rng):
-    """Ten epochs of five minibatches, in the order of the rows; the last has 4 rows of 9."""
+def test_a_hundred_steps_of_fit(optimizer, hidden, loss, output, l2, rng):
+    """Twenty epochs of five minibatches, in the order of the rows; the last has 4 rows of 9."""
     ours, make_theirs = OPTIMIZERS[optimizer]
     x, t = rng.normal(size=(N_ROWS, N_IN)), targets_for(loss, rng, "labels")
     mlp = make(hidden, output, rng)
@@ -192,10 +260,10 @@ def test_fifty_steps_of_fit(optimizer, hidden, loss, output, l2, rng):
     start = mlp.params.copy()
 
     history = mlp.fit(
-        x, t, loss=loss, optimizer=ours, l2=l2, batch_size=9, epochs=10, shuffle=False
+        x, t, loss=loss, optimizer=ours, l2=l2, batch_size=9, epochs=20, shuffle=False
     )
     losses_of_epochs = []
-    for _ in range(10):
+    for _ in range(20):
         total = 0.0
         for first in range(0, N_ROWS, 9):
             rows = slice(first, first + 9)
@@ -209,3 +277,88 @@ def test_fifty_steps_of_fit(optimizer, hidden, loss, output, l2, rng):
     assert np.abs(mlp.params - start).max() > 0.01
     np.testing.assert_allclose(mlp.params, twin.flat(), rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(history["loss"], losses_of_epochs, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer", "batch(momentum=0.3, eps=0.01)"])
+@pytest.mark.parametrize("hidden", ["tanh", "gelu"])
+def test_normalization_for_a_hundred_steps(kind, hidden, rng):
+    """Learned scales and shifts, running means and variances, and prediction by them."""
+    settings = {"momentum": 0.3, "eps": 0.01} if "(" in kind else {}
+    mlp = fm.MLP(
+        [N_IN, 9, 7, N_OUT], activation=hidden, output="softmax", normalization=kind, seed=0,
+        dtype="float64",
+    )  # fmt: skip
+    mlp.params[:] += rng.normal(0, 0.1, mlp.n_params)
+    layers = []
+    for i, (w, b) in enumerate(zip(mlp.weights, mlp.biases, strict=True)):
+        linear = torch.nn.Linear(*w.shape, dtype=torch.float64)
+        linear.weight.data, linear.bias.data = torch.tensor(w.T.copy()), torch.tensor(b)
+        layers.append(linear)
+        if i < 2:
+            normalize = torch.nn.BatchNorm1d if kind.startswith("batch") else torch.nn.LayerNorm
+            norm = normalize(w.shape[1], dtype=torch.float64, **settings)
+            norm.weight.data, norm.bias.data = (
+                torch.tensor(mlp.gammas[i]),
+                torch.tensor(mlp.betas[i]),
+            )
+            layers += [norm, torch.nn.Tanh() if hidden == "tanh" else torch.nn.GELU()]
+    twin = torch.nn.Sequential(*layers)
+    theirs = torch.optim.Adam(twin.parameters(), lr=0.01)
+    x, t = rng.normal(size=(N_ROWS, N_IN)), rng.integers(0, N_OUT, N_ROWS)
+    mlp.fit(x, t, optimizer=fm.Adam(lr=0.01), batch_size=10, epochs=25, shuffle=False)
+    for _ in range(25):
+        for first in range(0, N_ROWS, 10):
+            rows = slice(first, first + 10)
+            theirs.zero_grad()
+            torch.nn.functional.cross_entropy(
+                twin(torch.as_tensor(x[rows])), torch.as_tensor(t[rows])
+            ).backward()
+            theirs.step()
+    for w, linear in zip(mlp.weights, [m for m in twin if hasattr(m, "in_features")], strict=True):
+        np.testing.assert_allclose(w, linear.weight.detach().numpy().T, rtol=1e-8, atol=1e-9)
+    norms = [m for m in twin if hasattr(m, "eps")]
+    for i, norm in enumerate(norms):
+        np.testing.assert_allclose(mlp.gammas[i], norm.weight.detach(), rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(mlp.betas[i], norm.bias.detach(), rtol=1e-8, atol=1e-9)
+        if kind.startswith("batch"):
+            mean, variance = mlp.buffers[f"layers.{i}.mean"], mlp.buffers[f"layers.{i}.variance"]
+            np.testing.assert_allclose(mean, norm.running_mean, rtol=1e-8, atol=1e-9)
+            np.testing.assert_allclose(variance, norm.running_var, rtol=1e-8, atol=1e-9)
+    twin.eval()
+    expected = torch.softmax(twin(torch.as_tensor(x)), dim=1).detach().numpy()
+    np.testing.assert_allclose(mlp.predict(x), expected, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(mlp.freeze()(x), expected, rtol=1e-8, atol=1e-9)
+
+
+def test_label_smoothing(rng):
+    x, labels = rng.normal(size=(N_ROWS, N_IN)), rng.integers(0, N_OUT, N_ROWS)
+    for t in (labels, rng.dirichlet(np.ones(N_OUT), N_ROWS)):
+        mlp = make("tanh", "softmax", rng)
+        trainer = fm.Trainer(mlp, loss=fm.CrossEntropy(label_smoothing=0.2))
+        twin = Twin(mlp)
+        objective = torch.nn.functional.cross_entropy(
+            twin.scores(x), torch.as_tensor(t), label_smoothing=0.2
+        )
+        objective.backward()
+        trainer.forward(x)
+        assert trainer.compute_loss(t) == pytest.approx(objective.item(), rel=1e-12)
+        trainer.backward()
+        np.testing.assert_allclose(trainer.grads, twin.flat_grads(), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("norm", [0.01, 100.0])
+def test_gradients_are_clipped_by_norm(norm, rng):
+    """PyTorch adds 1e-6 to the norm it divides by; ours does not."""
+    x, t = rng.normal(size=(N_ROWS, N_IN)), rng.normal(size=(N_ROWS, N_OUT))
+    mlp = make("tanh", "identity", rng)
+    twin = Twin(mlp)
+    trainer = fm.Trainer(mlp, loss="mse", optimizer=fm.SGD(0.1), clip_norm=norm)
+    trainer.forward(x)
+    trainer.compute_loss(t)
+    trainer.backward()
+    trainer.step()
+    rows_of_losses("mse", "identity", twin.scores(x), torch.as_tensor(t)).mean().backward()
+    total = torch.nn.utils.clip_grad_norm_(twin.parameters, norm)
+    assert (total > norm) == (norm < 1)
+    torch.optim.SGD(twin.parameters, lr=0.1).step()
+    np.testing.assert_allclose(mlp.params, twin.flat(), rtol=2e-6, atol=1e-9)
