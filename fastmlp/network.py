@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import activations, arrays, initializers, kernels, losses, threads
+from . import activations, arrays, initializers, inspection, kernels, losses, threads
+from .activations import Activation
+from .arguments import number, sequence
+from .arrays import loss_code, loss_constants
 from .metrics import Metric, named_metrics
-from .predictor import Predictor, table_of_layers
+from .predictor import Predictor
+from .structure import Structure
 
 if TYPE_CHECKING:
+    from .history import History
     from .trace import Trace
-    from .training import History
 
 __all__ = ["MLP"]
+
+# Mean over deviation of an input beyond which its scaling is not folded into weights: float32 has
+# seven digits.
+_FURTHEST_FROM_ZERO = 1e3
+# The options of `fit` that are the trainer's.
+_OF_TRAINER = (
+    "loss", "optimizer", "batch_size", "schedule", "l1", "l2", "clip_value", "clip_norm",
+    "max_norm", "seed", "n_threads",
+)  # fmt: skip
 
 
 class MLP:
@@ -30,11 +42,29 @@ class MLP:
     sizes : sequence of int
         Neurons of each layer, the inputs first: ``[784, 128, 10]`` has one hidden layer. At least
         two numbers, each at least 1.
-    activation : str or sequence of str, default "relu"
-        The activation of the hidden layers: one name for all, or one for each. ``identity``
-        (``linear``), ``sigmoid`` (``logistic``), ``tanh``, ``relu``.
-    output : str, default "identity"
+    activation : str, Activation or sequence of them, default "relu"
+        The activation of the hidden layers: one for all, or one for each. ``identity``
+        (``linear``), ``sigmoid`` (``logistic``), ``tanh``, ``relu``, ``leaky_relu``, ``elu``,
+        ``selu``, ``gelu``, ``gelu_tanh``, ``silu`` (``swish``), ``mish``, ``softplus``,
+        ``hard_sigmoid``, ``exp``. A slope or an alpha is given in brackets,
+        ``"leaky_relu(slope=0.2)"``, or by `fastmlp.activations.leaky_relu` and ``elu``.
+    output : str or Activation, default "identity"
         The activation of the last layer: any of those, or ``softmax``.
+    normalization : str or sequence of str, optional
+        What stands between a hidden layer's scores and its activation: ``"batch"`` (Ioffe and
+        Szegedy, 2015), ``"layer"`` (Ba, Kiros and Hinton, 2016) or None, one for all or one for
+        each. ``"batch(momentum=0.01, eps=0.001)"`` changes what PyTorch's defaults are here too,
+        0.1 and 1e-5.
+    dropout : float or sequence of float, default 0
+        The probability, below 1, with which training drops an output of a hidden layer, one for all
+        or one for each; what is kept is divided by 1 - p. Srivastava et al. (2014).
+    input_dropout : float, default 0
+        The same for inputs.
+    scale : {"standard"} or float, optional
+        What inputs are scaled by on their way in. ``"standard"``: each is brought to mean 0 and
+        standard deviation 1, and so are the targets of a network whose output is ``identity`` and
+        whose loss compares numbers; means and deviations are those of the first training's rows.
+        A number is a factor for all inputs: ``1/255`` for bytes.
     init : str or sequence of str, optional
         How initial weights are drawn: one name for all layers, or one for each. Default: what
         suits each layer's activation, ``he_uniform`` for relu and ``glorot_uniform`` for the rest.
@@ -46,13 +76,18 @@ class MLP:
     Attributes
     ----------
     params : ndarray, shape (n_params,)
-        All parameters, layer by layer ``w`` then ``b``. Write to it to change them; it is never
-        replaced by another array.
+        All parameters, layer by layer ``w``, ``b``, then ``gamma`` and ``beta`` if it normalises.
+        Write to it to change them; it is never replaced by another array.
     weights, biases : tuple of ndarray
         Views of ``params``: ``weights[i]`` of shape (sizes[i], sizes[i+1]), ``biases[i]`` of shape
         (sizes[i+1],).
+    gammas, betas : tuple of (ndarray or None)
+        Views of ``params``: what each layer's normalisation learns, shape (sizes[i+1],).
     buffers : dict of str to ndarray
-        What belongs to the network but is not learned by gradients; empty for plain layers.
+        What belongs to the network but is not learned by gradients, in float64:
+        ``"layers.0.mean"`` and ``"layers.0.variance"``, the running ones of batch normalisation;
+        ``"inputs.mean"``, ``"inputs.std"``, ``"targets.mean"`` and ``"targets.std"`` with
+        ``scale``. Empty for plain layers.
     sizes : tuple of int
     activations : tuple of str
         The activation of every layer, the output's last.
@@ -77,13 +112,22 @@ class MLP:
         self,
         sizes: Sequence[int],
         *,
-        activation: str | Sequence[str] = "relu",
-        output: str = "identity",
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output: str | Activation = "identity",
+        normalization: str | Sequence[str | None] | None = None,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        scale: str | float | None = None,
         init: str | Sequence[str] | None = None,
         seed: int | None = None,
         dtype: DTypeLike = "float32",
     ) -> None:
-        self._set_structure(sizes, activation, output, dtype)
+        self._set_structure(
+            Structure.checked(
+                sizes, activation, output, normalization, dropout, input_dropout, dtype
+            ),
+            scale,
+        )
         draws = self._initializers(init)
         try:
             rng = np.random.default_rng(seed)
@@ -100,8 +144,8 @@ class MLP:
         weights: Iterable[Any],
         biases: Iterable[Any],
         *,
-        activation: str | Sequence[str] = "relu",
-        output: str = "identity",
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output: str | Activation = "identity",
         dtype: DTypeLike | None = None,
     ) -> MLP:
         """Make a network from given weights and biases, which are copied.
@@ -134,11 +178,11 @@ class MLP:
         """
         Ws = [
             arrays.Rows(w, f"weights[{i}]").array
-            for i, w in enumerate(_each("weights", weights, "arrays"))
+            for i, w in enumerate(sequence("weights", weights, "arrays"))
         ]
         bs = [
             arrays.as_numbers(b, f"biases[{i}]")
-            for i, b in enumerate(_each("biases", biases, "arrays"))
+            for i, b in enumerate(sequence("biases", biases, "arrays"))
         ]
         if not Ws or len(Ws) != len(bs):
             raise ValueError(
@@ -157,9 +201,11 @@ class MLP:
                     f"column of weights[{i}]"
                 )
         if dtype is None:
-            dtype = "float32" if all(a.dtype == np.float32 for a in (*Ws, *bs)) else "float64"
+            narrow = all(a.dtype.char in "ef" for a in (*Ws, *bs))
+            dtype = "float32" if narrow else "float64"
         mlp = cls.__new__(cls)
-        mlp._set_structure([Ws[0].shape[0], *(w.shape[1] for w in Ws)], activation, output, dtype)
+        sizes = [Ws[0].shape[0], *(w.shape[1] for w in Ws)]
+        mlp._set_structure(Structure.checked(sizes, activation, output, None, 0, 0, dtype))
         for i, (w, b) in enumerate(zip(Ws, bs, strict=True)):
             arrays.Rows(w, f"weights[{i}]").check_finite(mlp.dtype)
             arrays.Rows(b[None, :], f"biases[{i}]").check_finite(mlp.dtype)
@@ -167,42 +213,83 @@ class MLP:
             mlp.biases[i][:] = b
         return mlp
 
-    def _set_structure(
-        self,
-        sizes: Sequence[int],
-        activation: str | Sequence[str],
-        output: str,
-        dtype: DTypeLike,
-    ) -> None:
-        """Check and set all that does not depend on the values of the parameters."""
-        self.sizes = _checked_sizes(sizes)
-        self.activations = _checked_activations(activation, output, len(self.sizes) - 2)
-        if self.activations[-1] == "softmax" and self.sizes[-1] == 1:
-            raise ValueError(
-                "output: got 'softmax' for one output, where it is always 1, expected two outputs; "
-                "or use output='sigmoid'"
-            )
-        self.dtype = _checked_dtype(dtype)
-        self.buffers: dict[str, NDArray[Any]] = {}
-        n_params = sum(n_in * n_out + n_out for n_in, n_out in pairwise(self.sizes))
+    def _set_structure(self, structure: Structure, scale: str | float | None = None) -> None:
+        """Set all that does not depend on the values of the parameters; those are zero then."""
+        self._structure = structure
+        self.sizes, self.activations = structure.sizes, structure.activations
+        self.dtype = structure.dtype
+        self.scale = checked_scale(scale)
         try:
-            self._bind(np.zeros(n_params, self.dtype))
+            params = np.zeros(structure.n_params, self.dtype)
         except (MemoryError, ValueError):
             raise MemoryError(
-                f"sizes: got {list(self.sizes)}, {n_params:,} parameters, expected a network that "
-                f"fits the memory; make layers smaller"
+                f"sizes: got {list(self.sizes)}, {structure.n_params:,} parameters, expected a "
+                f"network that fits the memory; make layers smaller"
             ) from None
-
-    def _bind(self, params: NDArray[Any]) -> None:
-        """Take ``params`` as the network's vector and lay the views over it."""
         self._params = params
-        self._table = table_of_layers(self.sizes, self.activations, self.dtype)
-        self.weights = tuple(
-            params[w:b].reshape(n_in, n_out) for n_in, n_out, w, b, _ in self._table
-        )
-        self.biases = tuple(params[b : b + n_out] for _, n_out, _, b, _ in self._table)
+        self._running = np.zeros(structure.n_running)
+        self.buffers: dict[str, NDArray[np.float64]] = {}
+        weights, biases, gammas, betas = [], [], [], []
+        for i, parts in enumerate(structure.parts):
+            weights.append(params[parts.w].reshape(self.sizes[i], -1))
+            biases.append(params[parts.b])
+            normalizes = structure.normalization[i] is not None
+            gammas.append(params[parts.gamma] if normalizes else None)
+            betas.append(params[parts.beta] if normalizes else None)
+            if normalizes:
+                params[parts.gamma] = 1
+            if structure.is_batch(i):
+                self.buffers[f"layers.{i}.mean"] = self._running[parts.mean]
+                self.buffers[f"layers.{i}.variance"] = self._running[parts.variance]
+                self._running[parts.variance] = 1
+        self.weights, self.biases = tuple(weights), tuple(biases)
+        self.gammas, self.betas = tuple(gammas), tuple(betas)
+        self._scalings: dict[str, NDArray[np.float64]] = {}
         self._plan: Any = None
         self._lock = threading.RLock()
+        if isinstance(self.scale, float):
+            n_in = self.sizes[0]
+            self._set_scalings({"inputs": (np.zeros(n_in), np.full(n_in, 1 / self.scale))})
+
+    def _set_scalings(self, found: dict[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
+        """Take means and deviations; ``buffers`` has views of them, which plans read."""
+        both = {what: np.stack(values).astype(np.float64) for what, values in found.items()}
+        for what, values in both.items():
+            self.buffers |= {f"{what}.mean": values[0], f"{what}.std": values[1]}
+        # Last, so that an interruption before leaves none, and they are taken again.
+        self._scalings = both
+        self._plan = None
+
+    def _scaling(self, what: str) -> NDArray[np.float64] | None:
+        """Return shift and divisor (2, n) of ``"inputs"`` or ``"targets"``, if they are scaled."""
+        return self._scalings.get(what)
+
+    def _source(self, rows: arrays.Rows, what: str = "inputs") -> Any:
+        """Return inputs or targets as the kernels read them, scaled on the way.
+
+        The lock must be held where another thread may train.
+        """
+        scaling = self._scaling(what)
+        if scaling is not None:
+            scaling = np.stack([scaling[0], 1 / scaling[1]])
+        return rows.source(self.dtype, scaling)
+
+    def _measure(self, rows: arrays.Rows, targets: arrays.Rows, loss: losses.Loss) -> None:
+        """Take means and deviations from the rows of the first training, with scale="standard"."""
+        with self._lock:
+            if not self._is_unmeasured:
+                return
+            found = {"inputs": rows.mean_and_std()}
+            if self.output == "identity" and loss.targets == "numbers":
+                repeats = self.sizes[-1] // targets.n_cols
+                mean, std = targets.mean_and_std()
+                found["targets"] = np.repeat(mean, repeats), np.repeat(std, repeats)
+            self._set_scalings(found)
+
+    @property
+    def _is_unmeasured(self) -> bool:
+        """Whether the scaling is still to be taken from the rows of the first training."""
+        return self.scale == "standard" and not self._scalings
 
     def _initializers(self, init: str | Sequence[str] | None) -> list[initializers.Initializer]:
         n_layers = len(self.sizes) - 1
@@ -210,7 +297,7 @@ class MLP:
             return [
                 initializers.get(activations.get(name).initializer) for name in self.activations
             ]
-        names = [init] * n_layers if isinstance(init, str) else _each("init", init, "names")
+        names = [init] * n_layers if isinstance(init, str) else sequence("init", init, "names")
         if len(names) != n_layers:
             raise ValueError(
                 f"init: got {len(names)} names, expected one, or one for each of the "
@@ -244,14 +331,64 @@ class MLP:
         return self.activations[-1]
 
     def __repr__(self) -> str:
-        hidden = self.activations[:-1]
-        shown = ""
-        if hidden:
-            same = len(set(hidden)) == 1
-            shown = f"activation={(hidden[0] if same else list(hidden))!r}, "
+        def shown_as(name: str, values: tuple[Any, ...], default: Any) -> str:
+            if set(values) <= {default}:
+                return ""
+            return f"{name}={(values[0] if len(set(values)) == 1 else list(values))!r}, "
+
+        structure = self._structure
+        shown = (
+            shown_as("activation", self.activations[:-1], ())
+            + shown_as("normalization", structure.normalization[:-1], None)
+            + shown_as("dropout", structure.dropout, 0.0)
+            + shown_as("input_dropout", (structure.input_dropout,), 0.0)
+            + shown_as("scale", (self.scale,), None)
+        )
         return (
             f"MLP({list(self.sizes)}, {shown}output={self.output!r}, dtype={self.dtype.name!r})"
             f"  # {self.n_params:,} parameters"
+        )
+
+    def summary(self) -> str:
+        """Return what the network is made of, one line a layer: print it.
+
+        A layer's number is its index in ``weights`` and ``biases``. The bytes are those of
+        ``params`` and ``buffers``; the multiplications are those of the matrix products with which
+        one row is predicted. Training multiplies up to three times as much.
+
+        Returns
+        -------
+        str
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> print(fm.MLP([784, 128, 10], output="softmax", dropout=0.5).summary())
+        layer  inputs  outputs  activation  dropout  parameters
+            0     784      128  relu        0.5         100,480
+            1     128       10  softmax                   1,290
+        total                                           101,770
+        407,080 bytes (float32), 101,632 multiplications a row
+        """
+        structure = self._structure
+        parts = [p.beta.stop - p.w.start for p in structure.parts]
+        columns: dict[str, list[str | int]] = {
+            "layer": [*range(len(parts)), "total"],
+            "inputs": [*self.sizes[:-1], ""],
+            "outputs": [*self.sizes[1:], ""],
+            "normalization": [*(kind or "" for kind in structure.normalization), ""],
+            "activation": [*self.activations, ""],
+            "dropout": [*(str(p) if p else "" for p in structure.dropout), "", ""],
+            "parameters": [*parts, self.n_params],
+        }
+        # What no layer has is not shown.
+        shown = {name: cells for name, cells in columns.items() if any(c != "" for c in cells)}
+        lines = [tuple(shown), *zip(*shown.values(), strict=True)]
+        n_bytes = sum(array.nbytes for array in (self.params, *self.buffers.values()))
+        n_products = sum(w.size for w in self.weights)
+        return (
+            f"{_aligned(lines)}\n"
+            f"{n_bytes:,} bytes ({self.dtype}), {n_products:,} multiplications a row"
         )
 
     # ---- prediction
@@ -259,7 +396,12 @@ class MLP:
     def _predicting_plan(self) -> Any:
         """Return the plan that predicts with the network; the lock must be held."""
         if self._plan is None:
-            self._plan = kernels.of(self.dtype).Plan(self._table, self.params)
+            self._plan = kernels.of(self.dtype).Plan(
+                *self._structure.tables,
+                self.params,
+                buffers=self._running,
+                output_scaling=self._scaling("targets"),
+            )
         return self._plan
 
     def predict(
@@ -293,9 +435,8 @@ class MLP:
         result = arrays.output_buffer(out, (len(rows), self.sizes[-1]), self.dtype)
         if out is not None and np.may_share_memory(out, rows.array):
             rows = rows.take(np.arange(len(rows)))
-        source = rows.source(self.dtype)
         with self._lock:
-            bad = self._predicting_plan().predict(source, result, n_threads)
+            bad = self._predicting_plan().predict(self._source(rows), result, n_threads)
         if bad >= 0:
             raise rows.not_finite(bad, self.dtype)
         return result
@@ -311,7 +452,40 @@ class MLP:
             A function of rows: ``fast = mlp.freeze(); fast(x)``.
         """
         with self._lock:
-            return Predictor(self.sizes, self.activations, self.params.copy())
+            return Predictor(*self._folded())
+
+    def _folded(self) -> tuple[Structure, NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
+        """Return structure and parameters without batch normalisation, and the scalings left.
+
+        Scalings are folded into the first and the last layer, unless the inputs lie so far from
+        zero that the type could no longer tell them apart.
+        """
+        structure = self._structure.without_batch_normalization()
+        params = np.zeros(structure.n_params, np.float64)
+        for i, (old, new) in enumerate(zip(self._structure.parts, structure.parts, strict=True)):
+            n_in = self.sizes[i]
+            w = params[new.w].reshape(n_in, -1)
+            w[:], params[new.b] = self.weights[i], self.biases[i]
+            if self._structure.is_batch(i):
+                spread = np.sqrt(self._running[old.variance] + self._structure.eps_of(i))
+                factor = self.gammas[i] / spread
+                w *= factor
+                params[new.b] = (params[new.b] - self._running[old.mean]) * factor + self.betas[i]
+            else:
+                params[new.gamma], params[new.beta] = self.params[old.gamma], self.params[old.beta]
+        inputs, outputs = self._scaling("inputs"), self._scaling("targets")
+        if inputs is not None and np.all(np.abs(inputs[0] / inputs[1]) < _FURTHEST_FROM_ZERO):
+            first = structure.parts[0]
+            w = params[first.w].reshape(self.sizes[0], -1)
+            w /= inputs[1][:, None]
+            params[first.b] -= (inputs[0][:, None] * w).sum(axis=0)
+            inputs = None
+        if outputs is not None:
+            last = structure.parts[-1]
+            params[last.w].reshape(-1, self.sizes[-1])[:] *= outputs[1]
+            params[last.b] = params[last.b] * outputs[1] + outputs[0]
+            outputs = None
+        return structure, params.astype(self.dtype), inputs, outputs
 
     def evaluate(
         self,
@@ -321,6 +495,7 @@ class MLP:
         metrics: Iterable[str | Callable[..., float]] | None = None,
         loss: str | losses.Loss | None = None,
         sample_weight: Any = None,
+        class_weight: Any = None,
         n_threads: int | None = None,
     ) -> dict[str, float]:
         """Return the loss and the metrics on given rows.
@@ -336,6 +511,8 @@ class MLP:
         loss : str or Loss, optional
             Default: the usual one for the network's output.
         sample_weight : array_like, shape (n,), optional
+        class_weight : "balanced" or dict or array_like, optional
+            As for `Trainer.fit`.
         n_threads : int, optional
 
         Returns
@@ -352,38 +529,40 @@ class MLP:
         found = losses.get(loss, self.output)
         if metrics is None:
             metrics = ("accuracy",) if found.targets == "classes" else ()
-        return self._evaluate(X, y, found, named_metrics(metrics), sample_weight, n_threads)
+        wanted = named_metrics(metrics)
+        rows = arrays.inputs(X, self.sizes[0])
+        targets, weights = arrays.targets_and_weights(
+            y, found, self.sizes[-1], len(rows), self.dtype, sample_weight, class_weight
+        )
+        return self._evaluate(rows, targets, weights, found, wanted, n_threads)
 
     def _evaluate(
         self,
-        X: Any,
-        y: Any,
+        rows: arrays.Rows,
+        targets: arrays.Rows,
+        weights: arrays.Rows | None,
         loss: losses.Loss,
         wanted: dict[str, Metric],
-        sample_weight: Any,
         n_threads: int | None,
-        names: tuple[str, str] = ("X", "y"),
     ) -> dict[str, float]:
-        rows = arrays.inputs(X, self.sizes[0], names[0])
-        targets = arrays.targets(y, loss, self.sizes[-1], len(rows), names[1])
-        targets.check_finite(self.dtype)
-        weights = arrays.weights(sample_weight, len(rows), self.dtype)
+        """Do what `evaluate` does, on arguments that have been judged."""
         prediction = np.empty((len(rows), self.sizes[-1]), self.dtype)
-        source = rows.source(self.dtype)
         with self._lock:
             value, bad = self._predicting_plan().evaluate(
-                source,
-                targets.source(self.dtype),
+                self._source(rows),
+                self._source(targets, "targets"),
                 None if weights is None else weights.source(self.dtype),
                 prediction,
                 loss_code(loss, targets, self.dtype),
+                loss_constants(loss, self.sizes[-1], self.dtype),
+                loss.takes_missing,
                 loss.reduction == "mean",
                 threads.resolve(n_threads),
             )
         if bad >= 0:
             raise rows.not_finite(bad, self.dtype)
-        given = None if weights is None else weights.array[:, 0]
-        truth = targets.array
+        given = None if weights is None else weights.whole()[:, 0]
+        truth = targets.whole()
         if arrays.are_class_numbers(targets, loss):
             truth = truth[:, 0].astype(np.int64)
         result = {"loss": value}
@@ -391,9 +570,92 @@ class MLP:
             result[name] = metric(truth, prediction, given)
         return result
 
+    # ---- looking inside
+
+    def hidden(self, X: Any, *, n_threads: int | None = None) -> list[NDArray[Any]]:
+        """Return what every layer puts out for given rows, as in prediction.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        n_threads : int, optional
+
+        Returns
+        -------
+        list of ndarray, shapes (n, sizes[i + 1])
+            The activations of each layer; the last are the network's outputs, in the units that
+            they have inside the network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict`.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> [a.shape for a in fm.MLP([2, 4, 1], seed=0).hidden([[1.0, 2.0]])]
+        [(1, 4), (1, 1)]
+        """
+        return inspection.hidden(self, X, n_threads)
+
+    def input_gradient(
+        self, X: Any, output: int | None = None, *, n_threads: int | None = None
+    ) -> NDArray[Any]:
+        """Return how one output changes with each input: its derivatives, row by row.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        output : int, optional
+            Which output, from 0; may be left out if there is but one.
+        n_threads : int, optional
+
+        Returns
+        -------
+        ndarray, shape (n, n_in)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict`; or if there is no such output.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> fm.MLP.from_weights([[[2.0], [3.0]]], [[1.0]]).input_gradient([[10.0, 100.0]])
+        array([[2., 3.]])
+        """
+        return inspection.input_gradient(self, X, output, n_threads)
+
+    def jacobian(self, X: Any, *, n_threads: int | None = None) -> NDArray[Any]:
+        """Return how every output changes with each input, row by row.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        n_threads : int, optional
+
+        Returns
+        -------
+        ndarray, shape (n, n_out, n_in)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `predict`.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> fm.MLP([3, 8, 2], seed=0).jacobian([[1.0, 2.0, 3.0]]).shape
+        (1, 2, 3)
+        """
+        return inspection.jacobian(self, X, n_threads)
+
     # ---- learning, in one line
 
-    def fit(self, X: Any, y: Any, **options: Any) -> History:
+    def fit(self, X: Any, y: Any = None, **options: Any) -> History:
         """Train the network: a new `Trainer`'s ``fit``, in one line.
 
         Parameters
@@ -401,8 +663,9 @@ class MLP:
         X : array_like, shape (n, n_in)
         y : array_like, shape (n,) or (n, n_out)
         **options
-            Those of `Trainer` (``loss``, ``optimizer``, ``batch_size``, ``l2``, ``seed``,
-            ``n_threads``) and of `Trainer.fit` (``epochs``, ``shuffle``, ``verbose``, …).
+            Those of `Trainer` (``loss``, ``optimizer``, ``batch_size``, ``schedule``, ``l1``,
+            ``l2``, ``clip_value``, ``clip_norm``, ``max_norm``, ``seed``, ``n_threads``) and of
+            `Trainer.fit` (``epochs``, ``shuffle``, ``verbose``, …).
 
         Returns
         -------
@@ -419,11 +682,7 @@ class MLP:
         """
         from .training import Trainer
 
-        settings = {
-            name: options.pop(name)
-            for name in ("loss", "optimizer", "batch_size", "l2", "seed", "n_threads")
-            if name in options
-        }
+        settings = {name: options.pop(name) for name in _OF_TRAINER if name in options}
         return Trainer(self, **settings).fit(X, y, **options)
 
     def trace(
@@ -433,6 +692,8 @@ class MLP:
         *,
         loss: str | losses.Loss | None = None,
         optimizer: Any = "sgd",
+        sample_weight: Any = None,
+        **settings: Any,
     ) -> Trace:
         """Return every number of one forward, backward and update, from the kernels themselves.
 
@@ -446,14 +707,34 @@ class MLP:
         loss : str or Loss, optional
             Default: the usual one for the network's output.
         optimizer : str or Optimizer, default "sgd"
+        sample_weight : array_like, shape (n,), optional
+        **settings
+            Others of `Trainer`: ``l1``, ``l2``, ``clip_value``, ``clip_norm``, ``max_norm``,
+            ``seed``.
 
         Returns
         -------
         Trace
+            ``print`` shows every number, ``to_json`` writes them exactly.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `Trainer`; or if the optimizer does not step by the gradient.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> mlp = fm.MLP([2, 3, 1], seed=0)
+        >>> found = mlp.trace([[1.0, 2.0]], [[3.0]], optimizer=fm.SGD(momentum=0.9))
+        >>> found.layers[0].new_state["velocity"]["w"].shape
+        (2, 3)
         """
         from .trace import trace
 
-        return trace(self, x, y, loss=loss, optimizer=optimizer)
+        return trace(
+            self, x, y, loss=loss, optimizer=optimizer, sample_weight=sample_weight, **settings
+        )
 
     # ---- copies
 
@@ -473,23 +754,34 @@ class MLP:
         # The views, the plan and the lock are made anew from these.
         with self._lock:
             return {
-                "sizes": self.sizes,
-                "activations": self.activations,
+                "structure": self._structure,
+                "scale": self.scale,
                 "params": self.params.copy(),
                 "buffers": {name: buffer.copy() for name, buffer in self.buffers.items()},
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._set_structure(state["structure"], state["scale"])
         params = state["params"]
-        *hidden, output = state["activations"]
-        self._set_structure(state["sizes"], hidden or "relu", output, params.dtype)
         if params.shape != self.params.shape:
             raise ValueError(
                 f"params: got shape {params.shape}, expected {self.params.shape} for a network "
                 f"of sizes {list(self.sizes)}"
             )
         self.params[:] = params
-        self.buffers = {name: buffer.copy() for name, buffer in state["buffers"].items()}
+        self._take_buffers(state["buffers"])
+
+    def _take_buffers(self, buffers: dict[str, NDArray[np.float64]]) -> None:
+        """Copy buffers saved before."""
+        scalings = [what for what in ("inputs", "targets") if f"{what}.mean" in buffers]
+        self._set_scalings(
+            {what: (buffers[f"{what}.mean"], buffers[f"{what}.std"]) for what in scalings}
+        )
+        for name, buffer in buffers.items():
+            if name in self.buffers:
+                self.buffers[name][:] = buffer
+            else:
+                self.buffers[name] = buffer.copy()
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to one safetensors file; see `fastmlp.load` for the way back.
@@ -514,67 +806,21 @@ class MLP:
         save(self, path)
 
 
-def loss_code(loss: losses.Loss, targets: arrays.Rows, dtype: np.dtype[Any]) -> int:
-    """Return the kernels' code for a loss with targets of this kind."""
-    name = loss.name
-    if arrays.are_class_numbers(targets, loss):
-        name += "_of_labels"
-    code: int = kernels.of(dtype).LOSSES[name]
-    return code
+def _aligned(lines: Sequence[tuple[str | int, ...]]) -> str:
+    """Return lines of cells as text: columns with numbers to the right, words to the left."""
+    columns = []
+    for cells in zip(*lines, strict=True):
+        texts = [f"{cell:,}" if isinstance(cell, int) else cell for cell in cells]
+        width = max(map(len, texts))
+        to_the_right = any(isinstance(cell, int) for cell in cells)
+        columns.append([f"{text:{'>' if to_the_right else '<'}{width}}" for text in texts])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
-def _each(argument: str, values: Any, what: str) -> list[Any]:
-    try:
-        return list(values)
-    except TypeError:
-        raise TypeError(f"{argument}: got {values!r}, expected a sequence of {what}") from None
-
-
-def _checked_sizes(sizes: Any) -> tuple[int, ...]:
-    try:
-        found = tuple(sizes)
-    except TypeError:
-        raise TypeError(
-            f"sizes: got {sizes!r}, expected a sequence of whole numbers such as [784, 128, 10]"
-        ) from None
-    if len(found) < 2:
-        raise ValueError(
-            f"sizes: got {len(found)} numbers, expected at least two: the inputs and the outputs"
-        )
-    for size in found:
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-            raise ValueError(f"sizes: got {size!r}, expected whole numbers of at least 1")
-    return tuple(int(size) for size in found)
-
-
-def _checked_activations(
-    activation: str | Sequence[str], output: str, n_hidden: int
-) -> tuple[str, ...]:
-    if isinstance(activation, str):
-        activations.get(activation)
-        names = [activation] * n_hidden
-    else:
-        names = _each("activation", activation, "names")
-    if len(names) != n_hidden:
-        raise ValueError(
-            f"activation: got {len(names)} names, expected one, or one for each of the "
-            f"{n_hidden} hidden layers"
-        )
-    found = [activations.get(name) for name in names]
-    for hidden in found:
-        if hidden.output_only:
-            raise ValueError(
-                f"activation: {hidden.name!r} is for the output; give it as output={hidden.name!r} "
-                f"and choose another for the hidden layers"
-            )
-    return (*(hidden.name for hidden in found), activations.get(output, "output").name)
-
-
-def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        found = None if dtype is None else np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in (np.float32, np.float64):
-        raise ValueError(f"dtype: got {dtype!r}, expected 'float32' or 'float64'")
-    return found
+def checked_scale(scale: Any) -> str | float | None:
+    """Return the ``scale`` of `MLP` if it is one."""
+    if scale is None or (isinstance(scale, str) and scale == "standard"):
+        return scale
+    if isinstance(scale, str):
+        raise ValueError(f"scale: got {scale!r}, expected 'standard', a number or None")
+    return number("scale", scale, 0, above=True)

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, kernels, threads
+from .structure import Structure
 
 __all__ = ["Predictor"]
-
-
-def table_of_layers(
-    sizes: tuple[int, ...], activations: tuple[str, ...], dtype: np.dtype[Any]
-) -> NDArray[np.int64]:
-    """Return what the kernels' ``Plan`` is made from: n_in, n_out, where w and b start, f."""
-    table = np.empty((len(sizes) - 1, 5), np.int64)
-    at = 0
-    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        code = kernels.of(dtype).ACTIVATIONS[activations[i]]
-        table[i] = n_in, n_out, at, at + n_in * n_out, code
-        at += (n_in + 1) * n_out
-    return table
 
 
 class Predictor:
@@ -52,19 +39,29 @@ class Predictor:
     """
 
     def __init__(
-        self, sizes: tuple[int, ...], activations: tuple[str, ...], params: NDArray[Any]
+        self,
+        structure: Structure,
+        params: NDArray[Any],
+        inputs: NDArray[np.float64] | None = None,
+        outputs: NDArray[np.float64] | None = None,
     ) -> None:
-        self.sizes = sizes
-        self.activations = activations
+        self.sizes = structure.sizes
+        self.activations = structure.activations
         self.dtype = params.dtype
-        self._params = params
+        self._structure, self._params = structure, params
+        # Means and deviations that the parameters do not contain.
+        self._inputs, self._outputs = inputs, outputs
+        self._scaling = None if inputs is None else np.stack([inputs[0], 1 / inputs[1]])
         self._build = kernels.of(params.dtype)
         self._idle = [self._new_plan()]
 
     def __call__(
         self, X: Any, *, out: NDArray[Any] | None = None, n_threads: int | None = None
     ) -> NDArray[Any]:
-        """Return the outputs for rows: the same bits as the network's ``predict``.
+        """Return the outputs for rows.
+
+        The same bits as the network's ``predict``; the same within rounding where batch
+        normalisation or a scaling was folded into the weights.
 
         Parameters
         ----------
@@ -86,30 +83,34 @@ class Predictor:
             If ``X`` has another number of columns, no rows, or a number that is not finite.
         """
         direct = type(X) is np.ndarray and X.dtype == self.dtype and X.flags.aligned
-        if not (direct and X.ndim == 2 and X.shape[1] == self.sizes[0] and len(X)):
-            X = arrays.inputs(X, self.sizes[0]).array
-        n = len(X)
+        if direct and X.ndim == 2 and X.shape[1] == self.sizes[0] and len(X):
+            n, source = len(X), self._build.Source(X, scaling=self._scaling)
+        else:
+            rows = arrays.inputs(X, self.sizes[0])
+            n, source = len(rows), rows.source(self.dtype, self._scaling)
         n_threads = threads.resolve(n_threads, n * len(self._params))
         result = arrays.output_buffer(out, (n, self.sizes[-1]), self.dtype)
-        if out is not None and np.may_share_memory(out, X):
-            X = X.copy()
+        if isinstance(X, np.ndarray) and out is not None and np.may_share_memory(out, X):
+            rows = arrays.inputs(X, self.sizes[0])
+            source = rows.take(np.arange(n)).source(self.dtype, self._scaling)
         # Taking from a list is one step for every thread; a plan in no list is ours alone.
         try:
             plan = self._idle.pop()
         except IndexError:
             plan = self._new_plan()
-        bad = plan.predict(self._build.Source(X), result, n_threads)
+        bad = plan.predict(source, result, n_threads)
         self._idle.append(plan)
         if bad >= 0:
             raise arrays.inputs(X, self.sizes[0]).not_finite(bad, self.dtype)
         return result
 
     def _new_plan(self) -> Any:
-        table = table_of_layers(self.sizes, self.activations, self.dtype)
-        return self._build.Plan(table, self._params, frozen=True)
+        return self._build.Plan(
+            *self._structure.tables, self._params, output_scaling=self._outputs, frozen=True
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.sizes, self.activations, self._params)
+        return type(self), (self._structure, self._params, self._inputs, self._outputs)
 
     def __repr__(self) -> str:
         return f"Predictor({list(self.sizes)}, dtype={self.dtype.name!r})"

@@ -5,45 +5,77 @@ Nothing is unpickled, and everything a file claims is checked before memory is t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from itertools import pairwise
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from . import activations, network
+from . import network
+from .structure import Structure
 
 __all__ = ["load", "save"]
 
 FORMAT = "fastmlp"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Version 1 has neither normalisation nor dropout nor scales.
+_READABLE = ("1", "2")
+
+T = TypeVar("T")
 
 _DTYPES = {"F32": "float32", "F64": "float64"}
 
 
 def save(mlp: network.MLP, path: str | PathLike[str]) -> None:
     """Write a network to ``path``; see `MLP.save`."""
-    if not np.isfinite(mlp.params).all():
+    tensors, metadata = contents(mlp)
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION)} | metadata
+    write_file(Path(path), tensors, metadata)
+
+
+def contents(mlp: network.MLP) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Return a network as tensors and metadata; refuse one that cannot be used again."""
+    numbers = [mlp.params, *mlp.buffers.values()]
+    if not all(np.isfinite(array).all() for array in numbers):
         raise ValueError(
             "mlp: a parameter is not a finite number, so it is not saved; go back to a network "
             "that works"
         )
-    tensors = _tensors(mlp)
-    metadata = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
-        "sizes": json.dumps(list(mlp.sizes)),
-        "activations": json.dumps(list(mlp.activations)),
+    structure = mlp._structure
+    tensors = {f"buffers.{name}": buffer for name, buffer in mlp.buffers.items()}
+    for i in range(len(mlp.weights)):
+        tensors |= {f"layers.{i}.w": mlp.weights[i], f"layers.{i}.b": mlp.biases[i]}
+        gamma, beta = mlp.gammas[i], mlp.betas[i]
+        if gamma is not None and beta is not None:
+            tensors |= {f"layers.{i}.gamma": gamma, f"layers.{i}.beta": beta}
+    described = {
+        "sizes": list(structure.sizes),
+        "activations": list(structure.activations),
+        "normalization": list(structure.normalization),
+        "dropout": list(structure.dropout),
+        "input_dropout": structure.input_dropout,
+        "scale": mlp.scale,
     }
-    metadata["checksum"] = _checksum(metadata, tensors)
-    write_whole(Path(path), to_bytes(tensors, metadata))
+    return tensors, {name: to_json(value) for name, value in described.items()}
+
+
+def to_json(value: Any) -> str:
+    """Return a value of the metadata as text."""
+    return json.dumps(value, allow_nan=False)
+
+
+def write_file(path: Path, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write tensors and metadata, with a checksum over both, wholly or not at all."""
+    metadata = metadata | {"checksum": _checksum(metadata, tensors)}
+    write_whole(path, to_bytes(tensors, metadata))
 
 
 def load(path: str | PathLike[str]) -> network.MLP:
@@ -72,91 +104,183 @@ def load(path: str | PathLike[str]) -> network.MLP:
     >>> fm.load(path).sizes
     (2, 4, 1)
     """
-    path = Path(path)
+    return read_file(Path(path), FORMAT, _READABLE, "model that mlp.save wrote", _read)
+
+
+def _read(file: File) -> network.MLP:
+    mlp = empty_network(file)
+    fill_network(file, mlp, {})
+    return mlp
+
+
+def read_file(
+    path: Path, kind: str, versions: tuple[str, ...], what: str, read: Callable[[File], T]
+) -> T:
+    """Open a safetensors file of ours, see that it is of a kind known here, and read it.
+
+    ``what`` it should be is named in the errors. ``read`` is called with the open file.
+    """
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: this is a folder, expected a model file")
+        raise IsADirectoryError(f"{path}: this is a folder, expected a {what}")
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: this is not a regular file, expected a model file")
+        raise ValueError(f"{path}: this is not a regular file, expected a {what}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file; check the path")
     try:
-        with safe_open(path, framework="numpy") as file:
-            return _read(path, file)
+        with safe_open(path, framework="numpy") as opened:
+            file = File(path, opened)
+            if file.metadata.get("format") != kind:
+                raise ValueError(f"{path}: a safetensors file, but not of ours; expected a {what}")
+            version = file.metadata.get("format_version")
+            if version not in versions:
+                raise ValueError(
+                    f"{path}: format version {version!r}, expected {' or '.join(versions)}; load "
+                    f"it with the release of fastmlp that wrote it"
+                )
+            return read(file)
     except SafetensorError as error:
         raise ValueError(
-            f"{path}: not a whole safetensors file ({error}); expected a model that mlp.save wrote"
+            f"{path}: not a whole safetensors file ({error}); expected a {what}"
         ) from None
 
 
-def _read(path: Path, file: Any) -> network.MLP:
-    metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: a safetensors file, but not a fastmlp model; expected one that mlp.save wrote"
-        )
-    version = metadata.get("format_version")
-    if version != str(FORMAT_VERSION):
-        raise ValueError(
-            f"{path}: model format version {version!r}, expected {FORMAT_VERSION}; load it with "
-            f"the release of fastmlp that wrote it"
-        )
-    sizes = _structure(path, metadata, "sizes")
-    names = _structure(path, metadata, "activations")
-    if (
-        len(sizes) < 2
-        or not all(type(size) is int and 1 <= size < 2**48 for size in sizes)
-        or len(names) != len(sizes) - 1
-        or not all(type(name) is str and name in activations.ACTIVATIONS for name in names)
-    ):
-        raise ValueError(
-            f"{path}: its sizes {sizes} and activations {names} do not describe a network; "
-            f"the file is damaged"
-        )
-    expected = {}
-    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        expected[f"layers.{i}.w"] = [n_in, n_out]
-        expected[f"layers.{i}.b"] = [n_out]
-    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    shapes = {name: part.get_shape() for name, part in slices.items()}
-    types = {part.get_dtype() for part in slices.values()}
-    if shapes != expected or len(types) != 1 or not types <= _DTYPES.keys():
-        raise ValueError(
-            f"{path}: its tensors {shapes} of {sorted(types)} are not those of a network of sizes "
-            f"{sizes}; the file is damaged"
-        )
-    tensors = {name: file.get_tensor(name) for name in expected}
-    if _checksum(metadata, tensors) != metadata.get("checksum"):
-        raise ValueError(f"{path}: the checksum does not match; the file is damaged")
+class File:
+    """An open safetensors file: its metadata, and its tensors once their shapes are judged."""
+
+    def __init__(self, path: Path, opened: Any) -> None:
+        self.path = path
+        self.metadata: dict[str, str] = opened.metadata() or {}
+        self._opened = opened
+
+    def damaged(self, what: str) -> ValueError:
+        """Return the error for a file that does not hold what it should."""
+        return ValueError(f"{self.path}: {what}; the file is damaged")
+
+    def value(self, name: str, default: Any = None) -> Any:
+        """Return what the metadata say of ``name``, from its JSON."""
+        if name not in self.metadata:
+            return default
+        try:
+            return json.loads(self.metadata[name])
+        except (ValueError, RecursionError):
+            raise self.damaged(f"its metadata has no readable {name!r}") from None
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a tensor of that name."""
+        return name in self._opened.keys()  # noqa: SIM118
+
+    def shape_of(self, name: str) -> list[int]:
+        """Return a tensor's shape; nothing where there is no such tensor."""
+        return list(self._opened.get_slice(name).get_shape()) if self.holds(name) else []
+
+    def type_of(self, name: str) -> str:
+        """Return what the file calls a tensor's type; nothing where there is no such tensor."""
+        return str(self._opened.get_slice(name).get_dtype()) if self.holds(name) else ""
+
+    def check_shapes(self, expected: dict[str, tuple[list[int], str]]) -> None:
+        """Refuse a file whose tensors of these names have other shapes or types."""
+        for name, (shape, kind) in expected.items():
+            if (self.shape_of(name), self.type_of(name)) != (shape, kind):
+                raise self.damaged(
+                    f"its tensor {name!r} is {self.type_of(name) or 'missing'} "
+                    f"{self.shape_of(name)}, expected {kind} {shape}"
+                )
+
+    def tensors(self, expected: dict[str, tuple[list[int], str]]) -> dict[str, NDArray[Any]]:
+        """Return the tensors: exactly these, of these shapes and types, with the right checksum."""
+        others = set(self._opened.keys()) - expected.keys()
+        if others:
+            raise self.damaged(f"nobody asked for its tensor {min(others)!r}")
+        self.check_shapes(expected)
+        tensors = {name: self._opened.get_tensor(name) for name in expected}
+        if _checksum(self.metadata, tensors) != self.metadata.get("checksum"):
+            raise self.damaged("the checksum does not match")
+        return tensors
+
+
+def empty_network(file: File) -> network.MLP:
+    """Return a network of the structure that a file describes, once its tensors have that shape."""
+    structure, scale = _structure(file)
+    file.check_shapes(_shapes(file, structure, scale))
+    mlp = network.MLP.__new__(network.MLP)
+    mlp._set_structure(structure, scale)
+    return mlp
+
+
+def fill_network(
+    file: File, mlp: network.MLP, others: dict[str, tuple[list[int], str]]
+) -> dict[str, NDArray[Any]]:
+    """Give a network the file's parameters and buffers; return the other tensors, as expected."""
+    shapes = _shapes(file, mlp._structure, mlp.scale)
+    tensors = file.tensors(shapes | others)
+    for name in shapes:
+        if not np.isfinite(tensors[name]).all():
+            raise file.damaged(f"its tensor {name!r} is not finite")
+        if name.endswith(".variance") and (tensors[name] < 0).any():
+            raise file.damaged(f"its tensor {name!r} is below 0")
+        if name.endswith(".std") and (tensors[name] <= 0).any():
+            raise file.damaged(f"its tensor {name!r} is not above 0")
+    for i in range(len(mlp.weights)):
+        mlp.weights[i][:], mlp.biases[i][:] = tensors[f"layers.{i}.w"], tensors[f"layers.{i}.b"]
+        gamma, beta = mlp.gammas[i], mlp.betas[i]
+        if gamma is not None and beta is not None:
+            gamma[:], beta[:] = tensors[f"layers.{i}.gamma"], tensors[f"layers.{i}.beta"]
+    prefix = "buffers."
+    mlp._take_buffers(
+        {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+    )
+    return {name: tensors[name] for name in others}
+
+
+def _shapes(
+    file: File, structure: Structure, scale: str | float | None
+) -> dict[str, tuple[list[int], str]]:
+    """Return the shape and the type of every tensor of a network."""
+    kind = next(name for name, dtype in _DTYPES.items() if dtype == structure.dtype)
+    shapes: dict[str, tuple[list[int], str]] = {}
+    for i, n_out in enumerate(structure.sizes[1:]):
+        shapes[f"layers.{i}.w"] = [structure.sizes[i], n_out], kind
+        shapes[f"layers.{i}.b"] = [n_out], kind
+        if structure.normalization[i] is not None:
+            shapes[f"layers.{i}.gamma"] = shapes[f"layers.{i}.beta"] = [n_out], kind
+        if structure.is_batch(i):
+            shapes[f"buffers.layers.{i}.mean"] = [n_out], "F64"
+            shapes[f"buffers.layers.{i}.variance"] = [n_out], "F64"
+    for what, size in (("inputs", structure.sizes[0]), ("targets", structure.sizes[-1])):
+        # With scale="standard" from the first training on, for targets only with some losses.
+        if scale is not None and file.holds(f"buffers.{what}.mean"):
+            shapes[f"buffers.{what}.mean"] = shapes[f"buffers.{what}.std"] = [size], "F64"
+    return shapes
+
+
+def _structure(file: File) -> tuple[Structure, Any]:
+    """Return the structure and the scale that the metadata describe."""
+    sizes, names = file.value("sizes"), file.value("activations")
+    are_lists = isinstance(sizes, list) and isinstance(names, list)
+    if not are_lists or not all(type(size) is int and size < 2**48 for size in sizes) or not names:
+        raise file.damaged(f"its sizes {sizes} and activations {names} do not describe a network")
     *hidden, output = names
+    kinds = file.value("normalization", [None] * len(names))
+    dtype = _DTYPES.get(file.type_of("layers.0.w"), file.type_of("layers.0.w"))
+    scale = file.value("scale")
     try:
-        return network.MLP.from_weights(
-            [tensors[f"layers.{i}.w"] for i in range(len(names))],
-            [tensors[f"layers.{i}.b"] for i in range(len(names))],
-            activation=hidden,
-            output=output,
-            dtype=_DTYPES[types.pop()],
+        structure = Structure.checked(
+            sizes,
+            hidden,
+            output,
+            kinds[:-1],
+            file.value("dropout", [0.0] * len(hidden)),
+            file.value("input_dropout", 0.0),
+            dtype,
         )
-    except ValueError as error:
-        raise ValueError(f"{path}: not a network that can be ({error})") from None
-
-
-def _tensors(mlp: network.MLP) -> dict[str, NDArray[Any]]:
-    """Return every layer's arrays under their names in the file."""
-    tensors = {}
-    for i, (w, b) in enumerate(zip(mlp.weights, mlp.biases, strict=True)):
-        tensors[f"layers.{i}.w"] = w
-        tensors[f"layers.{i}.b"] = b
-    return tensors
-
-
-def _structure(path: Path, metadata: dict[str, str], name: str) -> list[Any]:
-    try:
-        found = json.loads(metadata[name])
-    except (KeyError, ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list):
-        raise ValueError(f"{path}: its metadata has no list {name!r}; the file is damaged")
-    return found
+        scale = network.checked_scale(scale)
+    except (ValueError, TypeError) as error:
+        raise file.damaged(f"not a network that can be ({error})") from None
+    if list(structure.activations) != names:
+        raise file.damaged(
+            f"its activations are {names}, which are written {list(structure.activations)}"
+        )
+    return structure, scale
 
 
 def _checksum(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> str:
@@ -188,7 +312,9 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        # After the move there is none.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     # The move itself must reach the disk too.
     folder = os.open(path.parent, os.O_RDONLY)

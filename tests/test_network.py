@@ -6,18 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import reference
 
 import fastmlp as fm
 from fastmlp import activations, initializers
-
-# What each activation is, in NumPy: the rows of the table that these tests believe.
-FORMULAS = {
-    "identity": lambda z: z,
-    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
-    "tanh": np.tanh,
-    "relu": lambda z: np.maximum(z, 0),
-    "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True),
-}
 
 SIZES = [(3, 2), (1, 1), (2, 4, 1), (5, 1, 7), (8, 6, 4, 3), (33, 65, 17, 9)]
 
@@ -25,7 +17,8 @@ SIZES = [(3, 2), (1, 1), (2, 4, 1), (5, 1, 7), (8, 6, 4, 3), (33, 65, 17, 9)]
 def predict_by_hand(mlp, X):
     a = np.asarray(X, np.float64)
     for w, b, name in zip(mlp.weights, mlp.biases, mlp.activations, strict=True):
-        a = FORMULAS[name](a @ w.astype(np.float64) + b.astype(np.float64))
+        formula, _ = reference.ACTIVATIONS[name]
+        a = formula(a @ w.astype(np.float64) + b.astype(np.float64))
     return a
 
 
@@ -281,6 +274,8 @@ SPREAD = {
     "glorot_normal": lambda n_in, n_out: np.sqrt(2 / (n_in + n_out)),
     "xavier_uniform": lambda n_in, n_out: np.sqrt(6 / (n_in + n_out)),
     "xavier_normal": lambda n_in, n_out: np.sqrt(2 / (n_in + n_out)),
+    "lecun_uniform": lambda n_in, n_out: np.sqrt(3 / n_in),
+    "lecun_normal": lambda n_in, n_out: np.sqrt(1 / n_in),
     "normal": lambda n_in, n_out: 1.0,
     "zeros": lambda n_in, n_out: 0.0,
 }
@@ -314,9 +309,17 @@ def test_biases_start_at_zero(init):
     assert not any(b.any() for b in fm.MLP([5, 4, 3], init=init, seed=0).biases)
 
 
-@pytest.mark.parametrize("name", [a for a in activations.ACTIVATIONS if a != "softmax"])
+# Of the activations that are not symmetric about zero; selu's is that of Klambauer et al. (2017).
+SUITED = dict.fromkeys(
+    ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"), "he_uniform"
+) | {"selu": "lecun_normal"}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in activations.ACTIVATIONS.items() if not row.output_only]
+)
 def test_default_initial_weights_follow_the_activation(name):
-    suited = "he_uniform" if name == "relu" else "glorot_uniform"
+    suited = SUITED.get(name, "glorot_uniform")
     found = fm.MLP([6, 5, 4], activation=name, output=name, seed=1)
     expected = fm.MLP([6, 5, 4], activation=name, output=name, init=suited, seed=1)
     assert found.params.tobytes() == expected.params.tobytes()
@@ -368,6 +371,53 @@ def test_repr_can_be_evaluated(mlp, expected):
     assert repr(eval(expected, {"MLP": fm.MLP})) == expected
 
 
+# ---- summary
+
+
+def test_summary_has_a_line_for_each_layer_and_the_totals():
+    mlp = fm.MLP([2, 3, 1200, 1], activation=["tanh", "relu"], output="sigmoid", dtype="float64")
+    assert mlp.summary().splitlines() == [
+        "layer  inputs  outputs  activation  parameters",
+        "    0       2        3  tanh                 9",
+        "    1       3    1,200  relu             4,800",
+        "    2   1,200        1  sigmoid          1,201",
+        "total                                    6,010",
+        "48,080 bytes (float64), 4,806 multiplications a row",
+    ]
+
+
+def test_a_summary_shows_normalisation_and_dropout_where_there_are_any():
+    mlp = fm.MLP([2, 3, 4, 1], normalization=["batch", None], dropout=[0.2, 0], input_dropout=0.1)
+    header, *lines = mlp.summary().splitlines()
+    assert header.split() == [
+        "layer", "inputs", "outputs", "normalization", "activation", "dropout", "parameters",
+    ]  # fmt: skip
+    assert [line.split() for line in lines[:4]] == [
+        ["0", "2", "3", "batch", "relu", "0.2", "15"],
+        ["1", "3", "4", "relu", "16"],
+        ["2", "4", "1", "identity", "5"],
+        ["total", "36"],
+    ]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_the_numbers_of_a_summary_add_up(sizes, dtype):
+    mlp = fm.MLP(sizes, dtype=dtype)
+    _, *lines, last = mlp.summary().splitlines()
+    *counts, total = (int(line.split()[-1].replace(",", "")) for line in lines)
+    parts = zip(mlp.weights, mlp.biases, strict=True)
+    assert counts == [w.size + b.size for w, b in parts]
+    assert sum(counts) == total == mlp.n_params
+    n_bytes, n_products = mlp.params.nbytes, sum(w.size for w in mlp.weights)
+    assert last == f"{n_bytes:,} bytes ({dtype}), {n_products:,} multiplications a row"
+
+
+def test_a_summary_counts_the_bytes_of_buffers():
+    mlp = fm.MLP([2, 1])
+    mlp.buffers["mean"] = np.zeros(2)
+    assert mlp.summary().splitlines()[-1].startswith("28 bytes")
+
+
 # ---- prediction
 
 
@@ -375,7 +425,8 @@ def test_repr_can_be_evaluated(mlp, expected):
 @pytest.mark.parametrize("hidden", [a for a in activations.ACTIVATIONS if a != "softmax"])
 def test_predictions_are_the_formula(hidden, output, dtype, rng):
     mlp = fm.MLP([7, 19, 10, 5], activation=hidden, output=output, seed=0, dtype=dtype)
-    mlp.params[:] = rng.normal(scale=0.5, size=mlp.n_params)
+    # An exponential of exponentials is soon beyond any element type.
+    mlp.params[:] = rng.normal(scale=0.05 if hidden == "exp" else 0.5, size=mlp.n_params)
     X = rng.normal(size=(300, 7))
     found = mlp.predict(X)
     assert found.dtype == dtype

@@ -160,9 +160,13 @@ def test_the_official_package_reads_what_the_specification_says(path, dtype):
     metadata, tensors = read_parts(path)
     assert {key: metadata[key] for key in metadata if key != "checksum"} == {
         "format": "fastmlp",
-        "format_version": "1",
+        "format_version": "2",
         "sizes": "[3, 4, 2]",
         "activations": '["tanh", "softmax"]',
+        "normalization": "[null, null]",
+        "dropout": "[0.0]",
+        "input_dropout": "0.0",
+        "scale": "null",
     }
     assert metadata["checksum"] == checksum_of(metadata, tensors)
     expected = {}
@@ -173,6 +177,28 @@ def test_the_official_package_reads_what_the_specification_says(path, dtype):
     for name, tensor in tensors.items():
         assert tensor.dtype == dtype
         np.testing.assert_array_equal(tensor, expected[name])
+
+
+def test_files_of_version_1_are_loaded(path, original):
+    """They say nothing of normalisation, dropout and scales, since there were none."""
+    _, metadata, tensors = original
+    first = {key: metadata[key] for key in ("format", "sizes", "activations")}
+    write_parts(path, first | {"format_version": "1"}, tensors)
+    assert same(fm.load(path), make())
+
+
+def test_a_network_of_every_kind_of_layer_comes_back(path, dtype, rng):
+    mlp = fm.MLP(
+        [5, 8, 7, 6, 3], normalization=["batch(momentum=0.2)", "layer", None],
+        dropout=[0, 0.25, 0.5], input_dropout=0.1, scale="standard", seed=0, dtype=dtype,
+    )  # fmt: skip
+    X, y = rng.normal(3, 5, (60, 5)), rng.normal(-2, 7, (60, 3))
+    mlp.fit(X, y, epochs=3, seed=0)
+    mlp.save(path)
+    loaded = fm.load(path)
+    assert loaded.summary() == mlp.summary()
+    assert loaded.predict(X).tobytes() == mlp.predict(X).tobytes()
+    assert loaded.fit(X, y, epochs=2, seed=1)["loss"] == mlp.fit(X, y, epochs=2, seed=1)["loss"]
 
 
 def test_a_file_the_official_package_writes_is_loaded(path, tmp_path, dtype):
@@ -491,56 +517,111 @@ def without_tensor(key):
 F32 = np.float32
 # A network [2, 3, 1], changed; every file's checksum is right.
 FOREIGN = {
-    "no metadata": (lambda m, t: ({}, t), "not a fastmlp model"),
-    "another format": (changed({"format": "pt"}), "not a fastmlp model"),
-    "no version": (without_metadata("format_version"), r"format version None, expected 1"),
+    "no metadata": (lambda m, t: ({}, t), "not of ours"),
+    "another format": (changed({"format": "pt"}), "not of ours"),
+    "no version": (without_metadata("format_version"), r"format version None, expected 1 or 2"),
     "a later version": (
-        changed({"format_version": "2"}),
-        r"format version '2', expected 1; load it with",
+        changed({"format_version": "3"}),
+        r"format version '3', expected 1 or 2; load it with",
     ),
-    "version 1.0": (changed({"format_version": "1.0"}), r"format version '1\.0', expected 1"),
-    "no sizes": (without_metadata("sizes"), "no list 'sizes'"),
-    "no activations": (without_metadata("activations"), "no list 'activations'"),
-    "sizes not JSON": (changed({"sizes": "2, 3, 1"}), "no list 'sizes'"),
-    "sizes not a list": (changed({"sizes": '{"0": 2}'}), "no list 'sizes'"),
+    "version 1.0": (changed({"format_version": "1.0"}), r"format version '1\.0', expected 1 or 2"),
+    "no sizes": (without_metadata("sizes"), "sizes"),
+    "no activations": (without_metadata("activations"), "activations None do not describe"),
+    "sizes not JSON": (changed({"sizes": "2, 3, 1"}), "sizes"),
+    "sizes not a list": (changed({"sizes": '{"0": 2}'}), "sizes"),
     "sizes of many digits": (changed({"sizes": "[" + "9" * 10_000 + "]"}), "'sizes'|sizes"),
     "sizes deeply nested": (changed({"sizes": "[" * 100_000}), "'sizes'"),
-    "sizes of nothing": (changed({"sizes": "[]"}), "do not describe a network"),
-    "sizes of zero": (changed({"sizes": "[2, 0, 1]"}), "do not describe a network"),
-    "sizes below zero": (changed({"sizes": "[2, -3, 1]"}), "do not describe a network"),
-    "sizes of fractions": (changed({"sizes": "[2, 3.0, 1]"}), "do not describe a network"),
-    "sizes of truths": (changed({"sizes": "[2, 3, true]"}), "do not describe a network"),
-    "sizes of text": (changed({"sizes": '["2", "3", "1"]'}), "do not describe a network"),
-    "huge sizes": (changed({"sizes": f"[2, 3, {2**47}]"}), "are not those of a network"),
-    "a layer more": (
-        changed({"sizes": "[2, 3, 1, 1]", "activations": '["tanh", "tanh", "sigmoid"]'}),
-        "are not those of a network",
+    "sizes of nothing": (
+        changed({"sizes": "[]"}),
+        "do not describe a network|not a network that can be",
     ),
-    "too few activations": (changed({"activations": '["tanh"]'}), "do not describe a network"),
+    "sizes of zero": (
+        changed({"sizes": "[2, 0, 1]"}),
+        "do not describe a network|not a network that can be",
+    ),
+    "sizes below zero": (
+        changed({"sizes": "[2, -3, 1]"}),
+        "do not describe a network|not a network that can be",
+    ),
+    "sizes of fractions": (
+        changed({"sizes": "[2, 3.0, 1]"}),
+        "do not describe a network|not a network that can be",
+    ),
+    "sizes of truths": (
+        changed({"sizes": "[2, 3, true]"}),
+        "do not describe a network|not a network that can be",
+    ),
+    "sizes of text": (
+        changed({"sizes": '["2", "3", "1"]'}),
+        "do not describe a network|not a network that can be",
+    ),
+    "huge sizes": (
+        changed({"sizes": f"[2, 3, {2**47}]"}),
+        "its tensor .* is .*, expected|nobody asked for its tensor",
+    ),
+    "a layer more": (
+        changed(
+            {
+                "sizes": "[2, 3, 1, 1]",
+                "activations": '["tanh", "tanh", "sigmoid"]',
+                "normalization": "[null, null, null]",
+                "dropout": "[0.0, 0.0]",
+            }
+        ),
+        "its tensor .* is .*, expected|nobody asked for its tensor",
+    ),
+    "too few activations": (
+        changed({"activations": '["tanh"]'}),
+        "do not describe a network|not a network that can be",
+    ),
     "unknown activation": (
-        changed({"activations": '["tanh", "softplus"]'}),
-        "do not describe a network",
+        changed({"activations": '["tanh", "sofplus"]'}),
+        "do not describe a network|not a network that can be",
     ),
     "softmax inside": (changed({"activations": '["softmax", "tanh"]'}), "softmax"),
-    "activations of lists": (changed({"activations": '["tanh", ["relu"]]'}), "do not describe"),
-    "activations of maps": (changed({"activations": '["tanh", {}]'}), "do not describe"),
-    "activations of null": (changed({"activations": '["tanh", null]'}), "do not describe"),
-    "an alias": (changed({"activations": '["tanh", "logistic"]'}), "do not describe a network"),
-    "a tensor missing": (without_tensor("layers.1.b"), "are not those of a network"),
-    "a tensor more": (changed((), {"extra": np.ones(1, F32)}), "are not those of a network"),
-    "a transposed tensor": (changed((), {"layers.0.w": np.ones((3, 2), F32)}), "are not those of"),
-    "a flat tensor": (changed((), {"layers.0.w": np.ones(6, F32)}), "are not those of a network"),
-    "mixed types": (changed((), {"layers.1.b": np.ones(1)}), "are not those of a network"),
+    "activations of lists": (
+        changed({"activations": '["tanh", ["relu"]]'}),
+        "not a network that can be",
+    ),
+    "activations of maps": (changed({"activations": '["tanh", {}]'}), "not a network that can be"),
+    "activations of null": (
+        changed({"activations": '["tanh", null]'}),
+        "not a network that can be",
+    ),
+    "an alias": (changed({"activations": '["tanh", "logistic"]'}), "which are written"),
+    "a tensor missing": (
+        without_tensor("layers.1.b"),
+        "its tensor .* is .*, expected|nobody asked for its tensor",
+    ),
+    "a tensor more": (
+        changed((), {"extra": np.ones(1, F32)}),
+        "its tensor .* is .*, expected|nobody asked for its tensor",
+    ),
+    "a transposed tensor": (
+        changed((), {"layers.0.w": np.ones((3, 2), F32)}),
+        "its tensor .* is .*, expected",
+    ),
+    "a flat tensor": (
+        changed((), {"layers.0.w": np.ones(6, F32)}),
+        "its tensor .* is .*, expected|nobody asked for its tensor",
+    ),
+    "mixed types": (
+        changed((), {"layers.1.b": np.ones(1)}),
+        "its tensor .* is .*, expected|nobody asked for its tensor",
+    ),
     "whole numbers": (
         lambda m, t: (m, {name: value.astype(np.int32) for name, value in t.items()}),
-        "are not those of a network",
+        "dtype: got",
     ),
     "half precision": (
         lambda m, t: (m, {name: value.astype(np.float16) for name, value in t.items()}),
-        "are not those of a network",
+        "dtype: got",
     ),
-    "a weight not finite": (changed((), {"layers.0.w": np.full((2, 3), np.nan, F32)}), "nan"),
-    "a bias not finite": (changed((), {"layers.0.b": np.full(3, np.inf, F32)}), "inf"),
+    "a weight not finite": (
+        changed((), {"layers.0.w": np.full((2, 3), np.nan, F32)}),
+        "is not finite",
+    ),
+    "a bias not finite": (changed((), {"layers.0.b": np.full(3, np.inf, F32)}), "is not finite"),
 }
 
 
