@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
 from .arguments import whole_number
@@ -60,6 +61,18 @@ class Callback:
 def overrides(callback: Callback, *events: str) -> bool:
     """Whether a callback listens to one of the events."""
     return any(getattr(type(callback), event) is not getattr(Callback, event) for event in events)
+
+
+def checked(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Return callbacks as a list; refuse what is none."""
+    listeners = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for listener in listeners:
+        if not isinstance(listener, Callback) or not isinstance(callbacks, Iterable):
+            raise TypeError(
+                f"callbacks: got {listener!r}, expected a list of objects of subclasses of "
+                f"fastmlp.Callback"
+            )
+    return listeners
 
 
 class Progress(Callback):

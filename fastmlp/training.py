@@ -1,4 +1,4 @@
-"""Training: epochs, minibatches, stopping, and the loop by hand."""
+"""Training: what a network is trained with, where training stands, and the loop by hand."""
 
 from __future__ import annotations
 
@@ -7,81 +7,42 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, kernels, losses, optimizers, threads
+from . import arrays, inspection, kernels, losses, optimizers, threads
 from .arguments import number, whole_number
-from .callbacks import Callback, Progress, overrides
-from .metrics import named_metrics
-from .network import MLP, loss_code
+from .arrays import loss_code, loss_constants
+from .callbacks import Callback, Progress, checked, overrides
+from .fitting import (
+    EPOCH,
+    EPOCH_OF_SPLIT,
+    ROW,
+    STALE,
+    STEP,
+    Best,
+    Call,
+    Checkpoint,
+    Data,
+    EarlyStopping,
+    Settings,
+    Stream,
+)
+from .history import History
+from .metrics import Metric, named_metrics
+from .network import MLP
 
-__all__ = ["History", "Trainer"]
+if TYPE_CHECKING:
+    from . import finder, schedules
 
-# How long compiled code runs before Python gets a chance to handle Ctrl-C, in seconds.
-SLICE = 0.05
-# Epochs whose losses the compiled loop writes down before Python takes them over.
-EPOCHS_AT_ONCE = 65536
-# What a draw of the shuffle can tell apart.
-MOST_ROWS = 2**32
-
-# Where training stands, as the kernels count it: indices into Trainer._position and ._running.
-EPOCH, ROW, STEP, STALE = range(4)
-LOSS_SUM, BEST_LOSS = range(2)
-
-
-class History(Mapping[str, Sequence[float]]):
-    """What was measured after every epoch: a mapping from names to lists, one entry an epoch.
-
-    ``history["loss"]`` is the mean of the minibatches' objectives as they were trained on
-    (penalties included), weighted by their rows. With validation data, ``"val_loss"`` (without
-    penalties) and ``"val_<metric>"`` follow.
-
-    Attributes
-    ----------
-    stop_reason : str or None
-        Why the last call of ``fit`` ended: ``"epochs"``, ``"converged"``, ``"target_loss"``,
-        ``"early_stopping"`` (a callback asked), ``"interrupted"`` or ``"diverged"``; None before.
-    """
-
-    def __init__(self) -> None:
-        self.stop_reason: str | None = None
-        self._columns: dict[str, list[float]] = {"loss": []}
-
-    def __getitem__(self, name: str) -> list[float]:
-        return self._columns[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def __repr__(self) -> str:
-        loss = self["loss"]
-        last = f", loss {loss[-1]:.6g}" if loss else ""
-        return f"History({len(loss)} epochs{last}, stop_reason={self.stop_reason!r})"
-
-    def last(self) -> dict[str, float]:
-        """Return the numbers of the latest epoch, of those that were measured in it."""
-        n_epochs = len(self["loss"])
-        return {name: column[-1] for name, column in self.items() if len(column) == n_epochs > 0}
-
-    def _append(self, numbers: Mapping[str, float]) -> None:
-        """Add to the epoch just finished; a column has nan for epochs it was not measured in."""
-        n_epochs = len(self["loss"])
-        for name, value in numbers.items():
-            column = self._columns.setdefault(name, [])
-            column.extend([math.nan] * (n_epochs - len(column)))
-            column[-1] = value
-
-    def _even_out(self) -> None:
-        for column in self._columns.values():
-            column.extend([math.nan] * (len(self["loss"]) - len(column)))
+__all__ = ["Trainer"]
 
 
 class Trainer:
@@ -92,18 +53,33 @@ class Trainer:
     mlp : MLP
         The network; its ``params`` are changed in place.
     loss : str or Loss, optional
-        ``"mse"``, ``"half_squared_error"``, ``"cross_entropy"``, ``"binary_cross_entropy"``, or an
-        object such as ``HalfSquaredError(reduction="sum")``. Default: by the network's output,
-        cross-entropy for softmax, binary cross-entropy for sigmoid, else mse.
+        ``"mse"``, ``"half_squared_error"``, ``"cross_entropy"``, ``"binary_cross_entropy"``,
+        ``"mae"``, ``"huber"``, ``"quantile"``, ``"log_cosh"``, ``"poisson"``, or an object such as
+        ``HalfSquaredError(reduction="sum")``. Default: by the network's output, cross-entropy for
+        softmax, binary cross-entropy for sigmoid, poisson for exp, else mse.
     optimizer : str or Optimizer, default "adam"
-        ``"sgd"``, ``"adam"``, or an object such as ``SGD(lr=0.1, momentum=0.9)``.
+        ``"sgd"``, ``"adam"``, ``"adamw"``, ``"nadam"``, ``"rmsprop"``, ``"adagrad"``, or an object
+        such as ``SGD(lr=0.1, momentum=0.9)``.
     batch_size : int, default 32
         Rows in a minibatch; more than there are rows means all of them. The last minibatch of an
         epoch may be smaller.
-    l2 : float, default 0
-        Adds ``l2 / 2 · ‖W‖²`` to every objective: weights only, not divided by anything.
+    schedule : str, Schedule or callable, optional
+        How the learning rate changes: ``"cosine"``, ``"one_cycle"``, …, an object such as
+        ``Cosine(epochs=20)``, or a function of step and epoch that returns a factor. See
+        `fastmlp.schedules`.
+    l1, l2 : float, default 0
+        Add ``l1 · Σ|w|`` and ``l2 / 2 · ‖W‖²`` to every objective: weights only, not divided by
+        anything.
+    clip_value : float, optional
+        The highest size of any element of the gradient; a step cuts what exceeds it.
+    clip_norm : float, optional
+        The highest length of the whole gradient (after ``clip_value``); a step shortens a longer
+        one. Pascanu, Mikolov and Bengio (2013).
+    max_norm : float, optional
+        The highest length of a neuron's incoming weights; after a step longer ones are shortened.
+        Srebro and Shraibman (2005); recommended beside dropout.
     seed : int, optional
-        For the order of rows. None takes a random one, kept in ``seed``.
+        For the order of rows and for dropout. None takes a random one, kept in ``seed``.
     n_threads : int, optional
         Default: `fastmlp.get_num_threads`. The results are the same for any number.
 
@@ -149,17 +125,38 @@ class Trainer:
         loss: str | losses.Loss | None = None,
         optimizer: str | optimizers.Optimizer = "adam",
         batch_size: int = 32,
+        schedule: Any = None,
+        l1: float = 0.0,
         l2: float = 0.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        max_norm: float | None = None,
         seed: int | None = None,
         n_threads: int | None = None,
     ) -> None:
         if not isinstance(mlp, MLP):
             raise TypeError(f"mlp: got {type(mlp).__name__}, expected a fastmlp.MLP")
+        # Not every program that imports the package trains.
+        from . import schedules
+
         self._mlp = mlp
         self._loss = losses.get(loss, mlp.output)
         self._optimizer = optimizers.get(optimizer)
-        self.batch_size = whole_number("batch_size", batch_size, 1)
-        self._l2 = number("l2", l2, 0)
+        self._loss.target_columns(mlp.sizes[-1])
+        self._check_optimizer(
+            l1=l1,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+            max_norm=max_norm,
+            schedule=None if isinstance(schedules.get(schedule), schedules.Constant) else schedule,
+            missing=self._loss.takes_missing,
+        )
+        self.batch_size = batch_size
+        self._schedule = schedules.get(schedule)
+        self._l1, self._l2 = number("l1", l1, 0), number("l2", l2, 0)
+        self._clip_value = _limit("clip_value", clip_value)
+        self._clip_norm = _limit("clip_norm", clip_norm)
+        self._max_norm = _limit("max_norm", max_norm)
         self.seed = (
             int.from_bytes(os.urandom(4)) if seed is None else whole_number("seed", seed, 0, 2**64)
         )
@@ -168,12 +165,19 @@ class Trainer:
 
         self.grads = np.zeros_like(mlp.params)
         self._state = np.zeros((self.optimizer.n_vectors, mlp.n_params), mlp.dtype)
+        self._schedule_state = self._schedule.new_state()
+        self._memory = np.zeros(2)
         self._position = np.zeros(4, np.int64)
         self._running = np.array([0.0, np.inf])
+        self._snapshot = np.empty_like(mlp.params)
+        self._running_snapshot = np.empty_like(mlp._running)
+        self._best = Best(mlp.params, mlp._running)
         self._history = History()
         # Losses of epochs from the first on, as compiled code writes them; see `history`.
         self._losses: tuple[int, NDArray[np.float64]] = (0, np.empty(0))
-        self._fitting = False
+        self._fitting: Call | None = None
+        # Of a call that was interrupted when a checkpoint was taken, for `resume`.
+        self._unfinished: Unfinished | None = None
         self._lock = threading.RLock()
         self.epoch_range = (0, 0)
         self._kernels = kernels.of(mlp.dtype)
@@ -182,7 +186,19 @@ class Trainer:
         self._stage = "start"
         self._x: arrays.Rows | None = None
         self._went_back = False
+        # A twin that is meant to diverge says nothing of it.
+        self._quiet = False
         self._stop_asked = False
+
+    def _check_optimizer(self, **others: object) -> None:
+        """Refuse what Levenberg-Marquardt cannot work with."""
+        if isinstance(self._optimizer, optimizers.LevenbergMarquardt):
+            structure = self._mlp._structure
+            plain = not any((*structure.normalization, *structure.dropout, structure.input_dropout))
+            self._optimizer.check(
+                self._mlp.n_params, self._mlp.dtype.name, self._loss.name, plain=plain,
+                others=others,
+            )  # fmt: skip
 
     # Fixed when the trainer is made: plan and state vectors are those of one optimizer and loss.
 
@@ -202,9 +218,43 @@ class Trainer:
         return self._optimizer
 
     @property
+    def batch_size(self) -> int:
+        """Rows in a minibatch; may be set between two calls of `fit`."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self._batch_size = whole_number("batch_size", value, 1)
+
+    @property
+    def schedule(self) -> schedules.Schedule:
+        """How the learning rate changes."""
+        return self._schedule
+
+    @property
+    def l1(self) -> float:
+        """The factor of the sum of the weights' sizes."""
+        return self._l1
+
+    @property
     def l2(self) -> float:
-        """The penalty's factor."""
+        """The factor of half the sum of their squares."""
         return self._l2
+
+    @property
+    def clip_value(self) -> float | None:
+        """The highest size of an element of the gradient."""
+        return self._clip_value
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The highest length of the gradient."""
+        return self._clip_norm
+
+    @property
+    def max_norm(self) -> float | None:
+        """The highest length of a neuron's incoming weights."""
+        return self._max_norm
 
     @property
     def history(self) -> History:
@@ -212,7 +262,7 @@ class Trainer:
         # Whenever somebody looks, so that no epoch is missing wherever a signal has interrupted
         # the lines around the compiled loop.
         self._take_losses()
-        if not self._fitting:
+        if self._fitting is None:
             self._history._even_out()
         return self._history
 
@@ -221,6 +271,13 @@ class Trainer:
         first, found = self._losses
         loss = self._history["loss"]
         loss.extend(found[len(loss) - first : self.epoch - first].tolist())
+
+    def _count_epoch(self, loss: float) -> None:
+        """Note an epoch that was not trained by compiled code, for doors to other optimizers."""
+        self._take_losses()
+        self._position[EPOCH] += 1
+        self._history["loss"].append(loss)
+        self._losses = (self.epoch, np.empty(0))
 
     @property
     def epoch(self) -> int:
@@ -252,20 +309,34 @@ class Trainer:
 
     def _plan_for(self, code: int) -> Any:
         """Return the plan that trains with the loss ``code``: classes come in two forms."""
-        if self._plan is None or self._plan_code != code:
+        if self._plan is None:
+            mlp = self.mlp
+            penalties = (
+                self.l1, self.l2, self.optimizer.weight_decay, self.clip_value or 0,
+                self.clip_norm or 0, self.max_norm or 0,
+            )  # fmt: skip
             self._plan = self._kernels.Plan(
-                self.mlp._table,
-                self.mlp.params,
+                *mlp._structure.tables,
+                mlp.params,
+                buffers=mlp._running,
+                input_dropout=mlp._structure.input_dropout,
+                output_scaling=mlp._scaling("targets"),
                 grads=self.grads,
                 loss=code,
+                loss_constants=loss_constants(self.loss, mlp.sizes[-1], mlp.dtype),
+                missing=self.loss.takes_missing,
                 mean=self.loss.reduction == "mean",
-                l2=self.l2,
-                optimizer=self._kernels.OPTIMIZERS[self.optimizer.kernel],
+                penalties=np.array(penalties, np.float64),
+                optimizer=(self._kernels.OPTIMIZERS | self._kernels.SECOND_ORDER)[
+                    self.optimizer.kernel
+                ],
                 settings=np.array(self.optimizer.settings, np.float64),
                 state=self._state,
+                memory=self._memory,
             )
-            self._plan_code = code
-            self._x = None  # it was in the old plan
+        elif self._plan_code != code:
+            self._plan.set_loss(code)
+        self._plan_code = code
         return self._plan
 
     # ---- the loop by hand
@@ -288,6 +359,7 @@ class Trainer:
             If ``x`` does not fit the network, or holds a number that is not finite.
         """
         rows = arrays.inputs(x, self.mlp.sizes[0], "x")
+        self._check_measured_scaling()
         with self._alone("forward"):
             bad = self._forward(rows)
         if bad >= 0:
@@ -305,7 +377,11 @@ class Trainer:
             code = self._kernels.LOSSES[self.loss.name]
         with self.mlp._lock:
             bad: int = self._plan_for(code).forward(
-                rows.source(self.mlp.dtype), output, threads.resolve(self.n_threads)
+                self.mlp._source(rows),
+                output,
+                self.seed,
+                self.n_steps,
+                threads.resolve(self.n_threads),
             )
         if bad < 0:
             self._x, self._output = rows, output
@@ -345,16 +421,12 @@ class Trainer:
 
     def _compute_loss(self, targets: arrays.Rows, weights: arrays.Rows | None) -> tuple[float, int]:
         """Return the objective, and the first target that cannot be learned from, or -1."""
-        code = loss_code(self.loss, targets, self.mlp.dtype)
-        if code != self._plan_code:
-            rows = self._x
-            assert rows is not None
-            self._plan_for(code)
-            self._forward(rows)
         dtype = self.mlp.dtype
         with self.mlp._lock:
-            value, bad = self._plan.compute_loss(
-                targets.source(dtype), None if weights is None else weights.source(dtype)
+            plan = self._plan_for(loss_code(self.loss, targets, dtype))
+            value, bad = plan.compute_loss(
+                self.mlp._source(targets, "targets"),
+                None if weights is None else weights.source(dtype),
             )
         if bad < 0:
             self._stage = "loss"
@@ -386,16 +458,38 @@ class Trainer:
         RuntimeError
             If `backward` was not called since the last step.
         """
+        if not self.optimizer.elementwise:
+            raise ValueError(
+                f"step: {type(self.optimizer).__name__} makes its steps from all rows; use fit"
+            )
         if self._stage != "backward":
             raise RuntimeError(
                 "step: there is no new gradient; call forward(x), compute_loss(t) and backward() "
                 "first"
             )
-        with self._alone("step"), self.mlp._lock:
-            n_threads = threads.resolve(self.n_threads)
-            self._plan.step(self.optimizer.lr, self.n_steps + 1, n_threads)
-            self._position[STEP] += 1
+        with self._alone("step"):
+            self._step(0.0, 0)
+
+    def _step(self, value: float, n_rows: int) -> None:
+        """Do what `step` does; ``n_rows`` rows with this objective are counted in the epoch."""
+        with self.mlp._lock:
+            self._plan.step(
+                self._rate(),
+                self._position,
+                self._running,
+                value,
+                n_rows,
+                threads.resolve(self.n_threads),
+            )
         self._stage = "start"
+
+    def _rate(self) -> float:
+        """Return the learning rate of the next update made by hand."""
+        step = self.n_steps
+        if self._fitting is not None:
+            return float(self._fitting.rates(step, 1)[0])
+        rates = self.schedule.rates(self.optimizer.lr, step, 1, state=self._schedule_state)
+        return float(rates[0])
 
     def read(self, what: str, layer: int) -> NDArray[Any]:
         """Return a copy of what the last minibatch left in a layer.
@@ -433,22 +527,90 @@ class Trainer:
             self._plan.read(what, layer, out)
         return out
 
+    def per_sample_gradients(self, x: Any, t: Any) -> NDArray[Any]:
+        """Return the gradient of every row's own loss, without penalties.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+        t : array_like, shape (n,) or (n, n_targets)
+
+        Returns
+        -------
+        ndarray, shape (n, n_params)
+            Laid out like ``mlp.params``; their mean (or their sum, with ``reduction="sum"``) is the
+            gradient of the minibatch. `grads` is left as it is.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`; or if a layer normalises.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> trainer = fm.Trainer(fm.MLP([2, 1], seed=0), loss="mse")
+        >>> trainer.per_sample_gradients([[1.0, 2.0], [3.0, 4.0]], [0.0, 1.0]).shape
+        (2, 3)
+        """
+        return inspection.per_sample_gradients(self, x, t)
+
+    def check_gradients(self, x: Any, t: Any, *, step: float | None = None) -> dict[str, float]:
+        """Compare `backward` with central differences of the objective, in training mode.
+
+        Two forward passes for every parameter: for small networks, and best in float64.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+        t : array_like, shape (n,) or (n, n_targets)
+        step : float, optional
+            How far a parameter is moved each way, times its size if that is above 1. Default: the
+            cube root of the type's eps, 6e-6 in float64.
+
+        Returns
+        -------
+        dict of str to float
+            For ``"layers.0.w"`` and so on, the norm of the difference, relative to the norm of that
+            tensor's gradient (at least a thousandth of the whole). About 1e-9 in float64 away from
+            the kinks of relu and its like; the network is left as it was.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> mlp = fm.MLP([2, 3, 1], activation="tanh", seed=0, dtype="float64")
+        >>> errors = fm.Trainer(mlp, loss="mse").check_gradients([[1.0, 2.0]], [[3.0]])
+        >>> max(errors.values()) < 1e-6
+        True
+        """
+        return inspection.check_gradients(self, x, t, step)
+
     # ---- whole trainings
 
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
-        epochs: int = 10,
+        epochs: int | None = None,
         shuffle: bool = True,
         sample_weight: Any = None,
+        class_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
+        validation_split: float = 0.0,
         metrics: Iterable[str | Callable[..., float]] = (),
         callbacks: Iterable[Callback] = (),
+        early_stopping: str | EarlyStopping | None = None,
         target_loss: float | None = None,
         tol: float | None = None,
         patience: int = 10,
+        max_seconds: float | None = None,
+        checkpoint: str | PathLike[str] | Checkpoint | None = None,
         verbose: int = 0,
     ) -> History:
         """Train for a number of epochs, or until there is a reason to stop.
@@ -458,27 +620,44 @@ class Trainer:
         Parameters
         ----------
         X : array_like, shape (n, n_in)
-            Real numbers of any type and layout, finite. Neither copied (unless the type is foreign)
-            nor modified.
-        y : array_like, shape (n,) or (n, n_out)
+            Real numbers of any type and layout, finite; NumPy memmaps and SciPy's sparse rows too.
+            Neither copied (unless the type is foreign) nor modified. Without ``y``: an iterable of
+            minibatches ``(x, t)`` or ``(x, t, sample_weight)``, or a function that returns an
+            iterator over those of an epoch; they are taken as they come.
+        y : array_like, shape (n,) or (n, n_targets)
             Targets: class numbers or a probability for each class for cross-entropy, else numbers.
-        epochs : int, default 10
-            How many more epochs.
+        epochs : int, optional
+            How many more epochs. Default: 10; of a trainer that `resume` returned, those that the
+            interrupted call had still to do.
         shuffle : bool, default True
             Visit the rows in a new order every epoch, which ``seed`` and the epoch's number decide.
         sample_weight : array_like, shape (n,), optional
             A weight of at least 0 for each row.
+        class_weight : "balanced" or dict or array_like, optional
+            A weight for each class, by number, which multiplies those of the rows. ``"balanced"``
+            is n / (n_classes · rows of the class), as scikit-learn. Rows held out keep theirs.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Rows to measure ``val_loss`` and the metrics on after every epoch.
+        validation_split : float, default 0
+            Hold out this share of the rows for that instead; which ones, ``seed`` decides.
         metrics : iterable of str or callable, optional
             Names of `fastmlp.metrics` or functions of ``(y, prediction)``, for the validation data.
         callbacks : iterable of Callback, optional
+        early_stopping : str or EarlyStopping, optional
+            Stop when a measured number does not improve any more, and go back to the best epoch's
+            network; a name such as ``"val_loss"`` stands for ``EarlyStopping("val_loss")``.
+            Not after Ctrl-C and divergence.
         target_loss : float, optional
             Stop after an epoch with a loss of at most this.
         tol : float, optional
             Stop as converged when ``patience`` epochs in a row have not brought the loss more than
             ``tol`` below the best so far.
         patience : int, default 10
+        max_seconds : float, optional
+            Stop when so much time has passed, after the chunk of rows under way; a minibatch that
+            is not whole then changes nothing.
+        checkpoint : path-like or Checkpoint, optional
+            Save the whole state of training, for `resume`; a path stands for once an epoch.
         verbose : int, default 0
             1 prints a line of progress on up to 20 epochs, 2 on every epoch.
 
@@ -499,159 +678,391 @@ class Trainer:
             If the loss is no longer finite (the network is then what it was after the last finite
             epoch, and the optimizer starts anew), or if weights that are all zero cannot learn.
         """
-        mlp, dtype = self.mlp, self.mlp.dtype
-        rows = arrays.inputs(X, mlp.sizes[0])
-        targets = arrays.targets(y, self.loss, mlp.sizes[-1], len(rows))
-        rows.check_finite(dtype)
-        targets.check_finite(dtype)
-        weights = arrays.weights(sample_weight, len(rows), dtype)
-        epochs = whole_number("epochs", epochs, 1)
-        patience = whole_number("patience", patience, 1)
-        target = -math.inf if target_loss is None else number("target_loss", target_loss)
-        tolerance = 0.0 if tol is None else number("tol", tol, 0)
-        listeners = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
-        for listener in listeners:
-            if not isinstance(listener, Callback) or not isinstance(callbacks, Iterable):
-                raise TypeError(
-                    f"callbacks: got {listener!r}, expected a list of objects of subclasses of "
-                    f"fastmlp.Callback"
-                )
+        if isinstance(early_stopping, str):
+            early_stopping = EarlyStopping(early_stopping)
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint(checkpoint)
+        unfinished = self._unfinished if epochs is None else None
+        given = Settings(
+            Settings.epochs if epochs is None else epochs, shuffle, target_loss, tol, patience,
+            max_seconds, early_stopping, validation_split,
+        )  # fmt: skip
+        if unfinished is not None:
+            unfinished.settings.check_same(given)
+            given = unfinished.settings
+        wanted = named_metrics(metrics)
+        if unfinished is not None and not wanted:
+            wanted = named_metrics(unfinished.metrics)
+        listeners = checked(callbacks)
+        if unfinished is not None:
+            listeners = [*unfinished.callbacks, *listeners]
         if verbose:
-            listeners.append(Progress() if verbose == 1 else Progress(lines=epochs))
-        validate = self._validation(validation_data, metrics)
-        _warn_of_zeros(mlp)
+            listeners.append(Progress() if verbose == 1 else Progress(lines=given.epochs))
+        data: Data | Stream
+        held_out = self._held_out(validation_data)
+        # What a stream holds is not known before it is read.
+        seen: list[Data] = []
+        if y is None:
+            data = self._stream(X, given, sample_weight, class_weight)
+        else:
+            data = self._judged(X, y, sample_weight, class_weight)
+            seen = [data]
+            if given.validation_split > 0:
+                if held_out is not None:
+                    raise ValueError(
+                        "validation_split: got one beside validation_data, expected one of the two"
+                    )
+                data, held_out = self._split(data, given, sample_weight)
+        if held_out is not None:
+            seen = [*seen, held_out]
+        if held_out is None and wanted:
+            raise ValueError(
+                "metrics: got some, but no validation_data to measure them on; give it, or "
+                "use mlp.evaluate(X, y, metrics=…) after training"
+            )
+        self._check_measured(given, held_out is not None, wanted)
+        self._check_minibatches(data, listeners)
+        if checkpoint is not None:
+            checkpoint.check(self)
+        validate = None if held_out is None else partial(self._validate, held_out, wanted)
+        if validate is not None:
+            validate()  # so that a metric that fails does so first
+        _warn_of_zeros(self.mlp)
 
         with self._alone("fit"):
-            return self._fit(
-                rows, targets, weights, listeners, validate, epochs, shuffle, target, tolerance,
-                0 if tol is None else patience,
+            self._stage = "start"
+            self._stop_asked = False
+            if unfinished is None:
+                # A call begins with a whole epoch, also after one that was interrupted.
+                self._running[:] = 0.0, math.inf
+                self._position[[ROW, STALE]] = 0
+                self.epoch_range = (self.epoch, self.epoch + given.epochs)
+                self._best = Best(self.mlp.params, self.mlp._running)
+            call = Call(
+                self, given, data, seen, held_out, listeners, validate, wanted,
+                checkpoint,
+                0.0 if unfinished is None else unfinished.seconds,
             )  # fmt: skip
-
-    def _fit(
-        self,
-        rows: arrays.Rows,
-        targets: arrays.Rows,
-        weights: arrays.Rows | None,
-        listeners: list[Callback],
-        validate: Callable[[], dict[str, float]] | None,
-        epochs: int,
-        shuffle: bool,
-        target_loss: float,
-        tol: float,
-        patience: int,
-    ) -> History:
-        """Train on arguments that have been judged."""
-        mlp, dtype = self.mlp, self.mlp.dtype
-        self._stage = "start"
-        self._stop_asked = False
-        # A call begins with a whole epoch, also after one that was interrupted.
-        self._running[:] = 0.0, math.inf
-        self._position[[ROW, STALE]] = 0
-        self.epoch_range = (self.epoch, self.epoch + epochs)
-        if shuffle and len(rows) >= MOST_ROWS:
-            raise ValueError(
-                f"X: got {len(rows):,} rows, expected fewer than {MOST_ROWS:,} with shuffle=True"
-            )
-        order = np.empty(len(rows), np.int64) if shuffle else None
-        plan = self._plan_for(loss_code(self.loss, targets, dtype))
-        plan.begin(
-            rows.source(dtype),
-            targets.source(dtype),
-            None if weights is None else weights.source(dtype),
-            order=order,
-            position=self._position,
-            running=self._running,
-            snapshot=np.empty_like(mlp.params),
-            seed=self.seed,
-            shuffle=shuffle,
-            batch_size=self.batch_size,
-            lr=self.optimizer.lr,
-            target_loss=target_loss,
-            tol=tol,
-            patience=patience,
-            n_threads=threads.resolve(self.n_threads),
-        )
-        by_hand = _Minibatches(self, rows, targets, weights, order, listeners)
-        self.history.stop_reason = None
-        try:
-            self._fitting = True
+            if unfinished is not None and call.fingerprint() != unfinished.fingerprint:
+                raise ValueError(
+                    "X: not the rows, targets and weights that the interrupted training had; give "
+                    "those, or epochs for a new training"
+                )
+            self._unfinished = None
+            self.history.stop_reason = None
+            self.history.stop_reason = reason = call.run()
+            if reason == "diverged" and not self._quiet:
+                self._warn_of_divergence()
+            if checkpoint is not None and reason != "interrupted":
+                self.save_checkpoint(checkpoint.path)
             for listener in listeners:
-                listener.on_fit_begin(self)
-            reason = self._loop(plan, by_hand, listeners, validate)
-        except KeyboardInterrupt:
-            reason = "interrupted"
-        finally:
-            self._fitting = False
-            plan.abandon()
-        self.history.stop_reason = reason
-        if reason == "diverged":
-            self._state[:] = 0
-            self._position[STEP] = 0
-            self._warn_of_divergence()
-        for listener in listeners:
-            listener.on_fit_end(self)
+                listener.on_fit_end(self)
         return self.history
 
-    def _loop(
+    def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> float:
+        """Train on rows once, in the order they have: for data that come piece by piece.
+
+        The rows are cut into minibatches of ``batch_size``, so that one call for each minibatch
+        equals `fit` without shuffling. Neither counts as an epoch nor appears in ``history``.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        y : array_like, shape (n,) or (n, n_targets)
+        sample_weight : array_like, shape (n,), optional
+
+        Returns
+        -------
+        float
+            The mean of the minibatches' objectives, each before its update, weighted by their rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is wrong; nothing is changed then.
+        FloatingPointError
+            If the loss is no longer a finite number; the network is as it was before the call.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> trainer = fm.Trainer(fm.MLP([1, 1], seed=0), optimizer=fm.SGD(lr=0.1))
+        >>> for _ in range(100):
+        ...     loss = trainer.partial_fit([[0.0], [1.0]], [1.0, 3.0])
+        >>> loss < 0.01
+        True
+        """
+        data = self._judged(X, y, sample_weight, None)
+        self._check_measured_scaling()
+        if not self.optimizer.elementwise:
+            raise ValueError(
+                f"partial_fit: {type(self.optimizer).__name__} makes its steps from all rows; use "
+                f"fit"
+            )
+        with self._alone("partial_fit"):
+            self._stage = "start"
+            before = [a.copy() for a in (self.mlp.params, self.mlp._running, self._state)]
+            steps, total = self.n_steps, 0.0
+            for start in range(0, len(data), self.batch_size):
+                end = min(start + self.batch_size, len(data))
+                minibatch = data.take(np.arange(start, end))
+                self._forward(minibatch.rows)
+                value, _ = self._compute_loss(minibatch.targets, minibatch.weights)
+                if not math.isfinite(value):
+                    total = math.nan
+                    break
+                self.backward()
+                self.step()
+                total += value * (end - start)
+            # The last update may have left what is no number, too.
+            if math.isnan(total) or not np.isfinite(self.mlp.params).all():
+                with self.mlp._lock:
+                    for a, old in zip(
+                        (self.mlp.params, self.mlp._running, self._state), before, strict=True
+                    ):
+                        a[:] = old
+                self._position[STEP] = steps
+                self._stage = "start"
+                raise FloatingPointError(
+                    f"partial_fit: the loss is no longer a finite number; the network is as it "
+                    f"was. {self._advice()}"
+                )
+        return total / len(data)
+
+    def _judged(
         self,
-        plan: Any,
-        by_hand: _Minibatches,
-        listeners: list[Callback],
-        validate: Callable[[], dict[str, float]] | None,
-    ) -> str:
-        """Train from epoch to epoch; return why it ended."""
-        begins = [c for c in listeners if overrides(c, "on_epoch_begin")]
-        ends = [c for c in listeners if overrides(c, "on_epoch_end")]
-        listen = bool(begins or ends or validate)
-        status = self._kernels.STATUS
-        last = self.epoch_range[1]
-        while True:
-            first = self.epoch
-            until = min(last, first + EPOCHS_AT_ONCE)
-            found = np.empty(1 if listen else until - first)
-            self._take_losses()
-            self._losses = (first, found)
-            for listener in begins:
-                listener.on_epoch_begin(self)
-            if self._stop_asked:
-                return "early_stopping"
-            code = status["slice"]
-            while code == status["slice"]:
-                if by_hand.wanted:
-                    code = by_hand.epoch(plan, found)
-                else:
-                    with self.mlp._lock:
-                        code = plan.run(found, first, until, listen, SLICE)
-            if listen and self.epoch > first:
-                if validate is not None:
-                    self.history._append(validate())
-                for listener in ends:
-                    listener.on_epoch_end(self)
-            if code == status["bad_input"] or code == status["bad_target"]:
-                raise by_hand.bad_row(code == status["bad_target"], plan.bad_row)
-            for name in ("target_loss", "converged", "diverged"):
-                if code == status[name]:
-                    return name
-            if self._stop_asked:
-                return "early_stopping"
-            if self.epoch >= last:
-                return "epochs"
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        names: tuple[str, str] = ("X", "y"),
+    ) -> Data:
+        """Return rows, targets and weights that training can use."""
+        mlp = self.mlp
+        rows = arrays.inputs(X, mlp.sizes[0], names[0])
+        rows.check_finite(mlp.dtype)
+        targets, weights = arrays.targets_and_weights(
+            y, self.loss, mlp.sizes[-1], len(rows), mlp.dtype, sample_weight, class_weight, names[1]
+        )
+        return Data(rows, targets, weights)
+
+    def _stream(self, X: Any, settings: Settings, sample_weight: Any, class_weight: Any) -> Stream:
+        """Return minibatches that come one by one."""
+        is_stream = callable(X) or isinstance(X, Iterable)
+        are_rows = hasattr(X, "dtype")
+        if isinstance(X, list | tuple) and X and isinstance(X[0], list | tuple):
+            are_rows = bool(np.isscalar(X[0][:1] and X[0][0]))
+        if are_rows or not is_stream:
+            raise ValueError(
+                "y: missing; give fit(X, y), or an iterable of minibatches (x, t) as the only one"
+            )
+        self._check_measured_scaling()
+        for name, value in (
+            ("sample_weight", sample_weight), ("class_weight", class_weight),
+            ("validation_split", settings.validation_split or None),
+        ):  # fmt: skip
+            if value is not None:
+                raise ValueError(
+                    f"{name}: got one for minibatches that come one by one; give each minibatch "
+                    f"its weights, and validation rows as validation_data"
+                )
+        return Stream(X, self, settings.epochs)
+
+    def _split(self, data: Data, settings: Settings, sample_weight: Any) -> tuple[Data, Data]:
+        """Return the rows to train on, and those held out, which classes do not weigh."""
+        n = len(data)
+        n_out = round(settings.validation_split * n)
+        if not 0 < n_out < n:
+            raise ValueError(
+                f"validation_split: {settings.validation_split:g} of {n} rows is {n_out}, expected "
+                f"at least one row to hold out and one to train on"
+            )
+        order = np.empty(n, np.int64)
+        self._kernels.row_order(order, self.seed, EPOCH_OF_SPLIT)
+        own = arrays.weights(sample_weight, n, self.mlp.dtype)
+        held_out = replace(data, weights=own).subset(np.sort(order[:n_out]))
+        return data.subset(np.sort(order[n_out:])), held_out
+
+    def _check_minibatches(self, data: Data | Stream, listeners: list[Callback]) -> None:
+        """Refuse minibatches that the optimizer or the network cannot be trained on."""
+        by_hand = isinstance(data, Stream) or any(
+            overrides(listener, "on_gradient", "on_batch_end") for listener in listeners
+        )
+        if by_hand and not self.optimizer.elementwise:
+            raise ValueError(
+                f"optimizer: {type(self.optimizer).__name__} makes its steps from all rows, "
+                f"expected arrays and no callback that listens to minibatches"
+            )
+        if isinstance(data, Stream):
+            # A schedule that needs to know how long an epoch is says so now.
+            self.schedule.rates(
+                self.optimizer.lr, 0, 1, data.length, (data.length or 0) * data.epochs or None,
+                state=self._schedule_state,
+            )  # fmt: skip
+        elif self.optimizer.elementwise:
+            self._check_batch_size(min(self.batch_size, len(data)))
+
+    def _check_measured_scaling(self) -> None:
+        """Refuse minibatches one by one while it is not known what they are scaled by."""
+        if self.mlp._is_unmeasured:
+            raise ValueError(
+                "scale: 'standard' is measured on the rows of the first fit(X, y), expected that "
+                "before minibatches come one by one; or make the network with a number"
+            )
+
+    def _check_batch_size(self, rows: int) -> None:
+        if rows == 1 and any(map(self.mlp._structure.is_batch, range(len(self.mlp.weights)))):
+            raise ValueError(
+                "batch_size: minibatches of one row, expected at least two for a network that "
+                "normalises over the batch; use normalization='layer' otherwise"
+            )
+
+    def _check_measured(
+        self, settings: Settings, validates: bool, wanted: dict[str, Metric]
+    ) -> None:
+        """Refuse to depend on a number that nobody measures."""
+        names = ["loss"]
+        if validates:
+            names += ["val_loss", *(f"val_{name}" for name in wanted)]
+        self.schedule.check_measured(names)
+        early = settings.early_stopping
+        if early is not None and early.metric in names:
+            early.sign(wanted)
+        if early is not None and early.metric not in names:
+            raise ValueError(
+                f"early_stopping: {early.metric!r} is not measured, expected one of "
+                f"{', '.join(names)}; give validation_data and metrics for others"
+            )
+
+    def find_learning_rate(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        lowest: float = 1e-7,
+        highest: float = 10.0,
+        steps: int = 200,
+        sample_weight: Any = None,
+    ) -> finder.LearningRates:
+        """Search for a learning rate to begin with, on a copy: this trainer is left as it is.
+
+        The rate grows from one minibatch to the next until the loss does, too: Smith, "Cyclical
+        learning rates for training neural networks" (2017).
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        y : array_like, shape (n,) or (n, n_targets)
+        lowest, highest : float, default 1e-7 and 10
+            Above 0: where the search begins and, at the latest, ends.
+        steps : int, default 200
+            Minibatches at most; at least 10.
+        sample_weight : array_like, shape (n,), optional
+
+        Returns
+        -------
+        LearningRates
+            ``rates``, ``losses`` and ``suggestion``; `fastmlp.plots.learning_rates` draws it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit`; or if training diverges from the first.
+
+        Examples
+        --------
+        >>> import fastmlp as fm
+        >>> (X, y), _ = fm.datasets.digits()
+        >>> trainer = fm.Trainer(fm.MLP([64, 32, 10], output="softmax", seed=0), seed=0)
+        >>> 1e-4 < trainer.find_learning_rate(X, y).suggestion < 1
+        True
+        """
+        from . import finder
+
+        return finder.find_learning_rate(self, X, y, lowest, highest, steps, sample_weight)
+
+    def _twin(self, schedule: schedules.Schedule) -> Trainer:
+        """Return a new trainer of the same settings, for a copy of the network."""
+        return Trainer(
+            self.mlp.copy(),
+            loss=self.loss,
+            optimizer=self.optimizer,
+            batch_size=self.batch_size,
+            schedule=schedule,
+            l1=self.l1,
+            l2=self.l2,
+            clip_value=self.clip_value,
+            clip_norm=self.clip_norm,
+            max_norm=self.max_norm,
+            seed=self.seed,
+            n_threads=self.n_threads,
+        )
+
+    def save_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Write the whole state of training to one file, from which `resume` goes on.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to; written to a temporary file beside it and moved into place.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; an old file is then untouched.
+        ValueError
+            If a parameter is not finite.
+        """
+        from .checkpoints import save_checkpoint
+
+        save_checkpoint(self, path)
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | PathLike[str],
+        *,
+        callbacks: Iterable[Callback] = (),
+        schedule: Any = None,
+        n_threads: int | None = None,
+    ) -> Trainer:
+        """Return a trainer that goes on exactly where a checkpoint was taken.
+
+        ``fit`` with the same rows and without ``epochs`` finishes the call that was interrupted:
+        the same bits as if it had not been.
+
+        Parameters
+        ----------
+        path : path-like
+            A file that `save_checkpoint` or ``fit(checkpoint=…)`` wrote.
+        callbacks : iterable of Callback, optional
+            For the call that is finished: no file holds code.
+        schedule : callable, optional
+            The function, if the schedule was one of the user's own.
+        n_threads : int, optional
+
+        Returns
+        -------
+        Trainer
+
+        Raises
+        ------
+        ValueError
+            If the file is not a whole, unchanged checkpoint.
+        OSError
+            If it cannot be read.
+        """
+        from .checkpoints import load_checkpoint
+
+        return load_checkpoint(cls, path, checked(callbacks), schedule, n_threads)
 
     def stop(self) -> None:
         """End the training under way after the event that calls this: for callbacks."""
         self._stop_asked = True
 
-    def _validation(
-        self, data: tuple[Any, ...] | None, chosen: Iterable[str | Callable[..., float]]
-    ) -> Callable[[], dict[str, float]] | None:
-        """Return what measures the validation data, tried once so that errors come first."""
-        wanted = named_metrics(chosen)
+    def _held_out(self, data: tuple[Any, ...] | None) -> Data | None:
+        """Return the validation data that were given, judged."""
         if data is None:
-            if wanted:
-                raise ValueError(
-                    "metrics: got some, but no validation_data to measure them on; give it, or "
-                    "use mlp.evaluate(X, y, metrics=…) after training"
-                )
             return None
         if not isinstance(data, tuple | list) or len(data) not in (2, 3):
             got = f"{len(data)} values" if isinstance(data, tuple | list) else type(data).__name__
@@ -659,84 +1070,39 @@ class Trainer:
                 f"validation_data: got {got}, expected (X, y) or (X, y, sample_weight)"
             )
         X, y, weight = (*data, None)[:3]
-        names = ("validation_data X", "validation_data y")
+        return self._judged(X, y, weight, None, ("validation_data X", "validation_data y"))
 
-        def measure() -> dict[str, float]:
-            numbers = self.mlp._evaluate(X, y, self.loss, wanted, weight, self.n_threads, names)
-            return {f"val_{name}": value for name, value in numbers.items()}
+    def _validate(self, held_out: Data, wanted: dict[str, Metric]) -> dict[str, float]:
+        """Measure the rows held out."""
+        numbers = self.mlp._evaluate(
+            held_out.rows, held_out.targets, held_out.weights, self.loss, wanted, self.n_threads
+        )
+        return {f"val_{name}": value for name, value in numbers.items()}
 
-        measure()
-        return measure
+    def _advice(self) -> str:
+        advice = f"Try a learning rate below {self.optimizer.lr:g}, data scaled to about 1"
+        return advice + ("" if self.mlp.dtype == np.float64 else ", or dtype='float64'")
 
     def _warn_of_divergence(self) -> None:
-        advice = f"a learning rate below {self.optimizer.lr:g}, data scaled to about 1"
         _warn(
             f"training diverged in epoch {self.epoch + 1}: the loss is no longer a finite number. "
-            f"The network is what it was after epoch {self.epoch}. Try {advice}"
-            + ("" if self.mlp.dtype == np.float64 else ", or dtype='float64'"),
+            f"The network is what it was after epoch {self.epoch}. {self._advice()}"
         )
 
 
-class _Minibatches:
-    """An epoch as a Python loop over the steps, for callbacks that listen to every minibatch."""
+class Unfinished:
+    """A call of ``fit`` that was under way when a checkpoint was taken."""
 
     def __init__(
         self,
-        trainer: Trainer,
-        rows: arrays.Rows,
-        targets: arrays.Rows,
-        weights: arrays.Rows | None,
-        order: NDArray[np.int64] | None,
-        listeners: list[Callback],
+        settings: Settings,
+        fingerprint: str,
+        metrics: list[str],
+        seconds: float,
+        callbacks: list[Callback],
     ) -> None:
-        self.trainer, self.rows, self.targets, self.weights = trainer, rows, targets, weights
-        self.order = order
-        self.gradient = [c for c in listeners if overrides(c, "on_gradient")]
-        self.ends = [c for c in listeners if overrides(c, "on_batch_end")]
-        self.wanted = bool(self.gradient or self.ends)
-
-    def epoch(self, plan: Any, found: NDArray[np.float64]) -> int:
-        """Train one epoch and return the status ``plan.run`` would."""
-        trainer = self.trainer
-        first, n = trainer.epoch, len(self.rows)
-        if self.order is None:
-            order = np.arange(n)
-        else:
-            order = self.order
-            trainer._kernels.row_order(order, trainer.seed, first)
-        for start in range(0, n, trainer.batch_size):
-            chosen = order[start : start + trainer.batch_size]
-            bad = trainer._forward(self.rows.take(chosen))
-            if bad >= 0:
-                raise self.bad_row(False, int(chosen[bad]))
-            weights = None if self.weights is None else self.weights.take(chosen)
-            value, bad = trainer._compute_loss(self.targets.take(chosen), weights)
-            if bad >= 0:
-                raise self.bad_row(True, int(chosen[bad]))
-            if not math.isfinite(value):
-                plan.restore_snapshot()
-                return int(trainer._kernels.STATUS["diverged"])
-            trainer.backward()
-            for listener in self.gradient:
-                listener.on_gradient(trainer)
-            trainer.step()
-            trainer._running[LOSS_SUM] += value * len(chosen)
-            for listener in self.ends:
-                listener.on_batch_end(trainer, value)
-            if trainer._stop_asked:
-                # The epoch ends here: its loss is the mean over the rows that were seen.
-                trainer._running[LOSS_SUM] *= n / (start + len(chosen))
-                break
-        return int(plan.close_epoch(found, first))
-
-    def bad_row(self, in_targets: bool, row: int) -> ValueError:
-        """Return the error for a row that was in order when training began."""
-        mlp = self.trainer.mlp
-        if not in_targets:
-            return self.rows.not_finite(row, mlp.dtype)
-        if arrays.are_class_numbers(self.targets, self.trainer.loss):
-            arrays.check_class_numbers(self.targets, mlp.sizes[-1])
-        return self.targets.not_finite(row, mlp.dtype)
+        self.settings, self.fingerprint, self.metrics = settings, fingerprint, metrics
+        self.seconds, self.callbacks = seconds, callbacks
 
 
 def _warn(message: str) -> None:
@@ -753,3 +1119,7 @@ def _warn_of_zeros(mlp: MLP) -> None:
             "the network has a layer whose weights are all zero: the neurons of a hidden layer "
             "then stay alike, or learn nothing at all; start from random weights (init=None)",
         )
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    return None if value is None else number(name, value, 0, above=True)

@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import training
+from fastmlp import fitting
 from fastmlp.kernels.variants import DTYPES, VARIANTS, module_name
 
 PACKAGE = Path(fm.__file__).parent
@@ -56,6 +56,20 @@ KINDS = {
     "whole numbers": {"stored": "int8"},
     "classes": {"classes": True},
     "two threads": {"n_threads": 2},
+    "bytes": {"stored": "uint8", "network": {"scale": 1 / 255}},
+    "half precision": {"stored": "float16", "network": {"scale": "standard"}},
+    "sparse": {"sparse": True},
+    "dropout": {"network": {"dropout": 0.5, "input_dropout": 0.2}},
+    "batch normalisation": {"network": {"normalization": "batch"}},
+    "layer normalisation": {"network": {"normalization": "layer"}},
+    "schedule": {"trainer": {"schedule": "cosine"}},
+    "all around a step": {
+        "optimizer": fm.AdamW(lr=1e-6),
+        "trainer": {"clip_value": 1.0, "clip_norm": 1.0, "max_norm": 3.0, "l1": 1e-6},
+    },
+    "nadam": {"optimizer": fm.Nadam(lr=1e-6)},
+    "rmsprop": {"optimizer": fm.RMSprop(lr=1e-6, momentum=0.9, centered=True)},
+    "huber": {"trainer": {"loss": fm.Huber(missing="ignore")}},
 }
 
 
@@ -70,26 +84,43 @@ def prepare(
     l2=0.0,
     optimizer="adam",
     n_threads=1,
+    sparse=False,
+    network=None,
+    trainer=None,
     **options,
 ):
     """A trainer, and its ``fit`` with all arguments but ``epochs``."""
     rng = np.random.default_rng(0)
-    X = (5 * rng.normal(size=(n_rows, sizes[0]))).astype(stored)
+    X = np.abs(5 * rng.normal(size=(n_rows, sizes[0]))).astype(stored)
+    if sparse:
+        X = scipy_sparse().csr_array(X * (X > 3))
     y = rng.integers(0, sizes[-1], n_rows) if classes else rng.normal(size=(n_rows, sizes[-1]))
-    mlp = fm.MLP(sizes, output="softmax" if classes else "identity", seed=0, dtype=dtype)
+    output = "softmax" if classes else "identity"
+    mlp = fm.MLP(sizes, output=output, seed=0, dtype=dtype, **network or {})
     trainer = fm.Trainer(
-        mlp, batch_size=batch_size, l2=l2, optimizer=optimizer, n_threads=n_threads, seed=0
-    )
+        mlp, batch_size=batch_size, l2=l2, optimizer=optimizer, n_threads=n_threads, seed=0,
+        **trainer or {},
+    )  # fmt: skip
     weight = rng.uniform(size=n_rows) if weighted else None
     return trainer, lambda epochs, **more: trainer.fit(
         X, y, epochs=epochs, sample_weight=weight, **options, **more
     )
 
 
+def minibatches_of_as_few_rows_as_can_be(kind):
+    """Two thousand of them."""
+    rows = 2 if kind.get("network") == {"normalization": "batch"} else 1
+    return {"batch_size": rows, "n_rows": 2000 * rows}
+
+
+def scipy_sparse():
+    return pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
+
+
 @pytest.fixture
 def one_slice(monkeypatch):
     """Let the compiled loop run through, so that a slow machine counts as a fast one does."""
-    monkeypatch.setattr(training, "SLICE", 600)
+    monkeypatch.setattr(fitting, "SLICE", 600)
 
 
 # ---- no Python
@@ -124,7 +155,7 @@ def test_python_is_not_called_for_a_minibatch(kind):
     python_calls(1, **KINDS[kind])  # what happens once in a process
     few, n_few = python_calls(1, **KINDS[kind])
     many_epochs, n_epochs = python_calls(100, **KINDS[kind])
-    small = {**KINDS[kind], "batch_size": 1, "n_rows": 2000}
+    small = KINDS[kind] | minibatches_of_as_few_rows_as_can_be(KINDS[kind])
     many_batches, n_batches = python_calls(1, **small)
     assert (n_few, n_epochs, n_batches) == (20, 2000, 2000)
     assert abs(many_epochs - few) <= HANDFUL
@@ -266,7 +297,7 @@ def allocations(counter, epochs, **kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_is_not_asked_for_in_a_minibatch(kind, counter):
     usual = KINDS[kind]
-    small = {**usual, "batch_size": 1, "n_rows": 2000}
+    small = usual | minibatches_of_as_few_rows_as_can_be(usual)
     # Minibatches of two chunks, which threads share.
     large = {**usual, "batch_size": 500, "n_rows": 10_000}
     allocations(counter, 1, **usual)  # what happens once in a process

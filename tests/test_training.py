@@ -1,6 +1,7 @@
 """Training: history, epochs, stopping, the loop by hand, arrays of every kind, and learning."""
 
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastmlp as fm
-from fastmlp import kernels, training
+from fastmlp import fitting, kernels, training
 
 # Far more than any of this takes on a slow machine: only a hang reaches it.
 HANG = 120
@@ -146,7 +147,7 @@ def test_columns_that_come_later_are_filled_up(data):
 
 
 def test_more_epochs_than_the_compiled_loop_writes_down_at_once(monkeypatch, data):
-    monkeypatch.setattr(training, "EPOCHS_AT_ONCE", 3)
+    monkeypatch.setattr(fitting, "EPOCHS_AT_ONCE", 3)
     trainer, usual = make_trainer(), make_trainer()
     trainer.fit(*data, epochs=10)
     monkeypatch.undo()
@@ -206,8 +207,8 @@ def test_bits_do_not_depend_on_the_slices(monkeypatch, rng):
     """A slice of no length comes back wherever it may, also within a minibatch of many chunks."""
     X, y = rng.normal(size=(3000, 4)), rng.normal(size=(3000, 3))
     found = []
-    for seconds in (training.SLICE, 0, -1):
-        monkeypatch.setattr(training, "SLICE", seconds)
+    for seconds in (fitting.SLICE, 0, -1):
+        monkeypatch.setattr(fitting, "SLICE", seconds)
         for batch_size in (10, 1500, 3000):
             trainer = make_trainer("float32", batch_size=batch_size)
             trainer.fit(X, y, epochs=3)
@@ -589,19 +590,55 @@ assert trainer.n_steps == trainer.epoch == len(history["loss"]) == 3
 
 
 class InterruptAtLine:
-    """Raises KeyboardInterrupt at the n-th line of training.py that runs."""
+    """Raises KeyboardInterrupt at the n-th line of training.py and fitting.py that runs."""
 
     def __init__(self, n):
         self.left = n
 
     def __call__(self, frame, event, argument):
-        if frame.f_code.co_filename != training.__file__:
+        if frame.f_code.co_filename not in (training.__file__, fitting.__file__):
             return None
         if event == "line":
             self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt
         return self
+
+
+def test_ctrl_c_within_a_compiled_step_counts_it(rng):
+    """A signal that arrives while the kernels work is handled as they return."""
+
+    class Listener(fm.Callback):
+        def on_batch_end(self, trainer, loss):
+            after.append(trainer.mlp.params.tobytes())
+
+    def make():
+        mlp = fm.MLP([20, 3000, 3000, 1], seed=0)
+        return fm.Trainer(mlp, batch_size=1, optimizer="adam", seed=0, n_threads=1)
+
+    X, y = rng.normal(size=(8, 20)), rng.normal(size=(8, 1))
+    after = []
+    whole = make()
+    start = whole.mlp.params.tobytes()
+    whole.fit(X, y, epochs=1, callbacks=[Listener()])
+    known = [start, *after]
+    within = 0
+    for delay in np.linspace(0.004, 0.12, 24):
+        trainer = make()
+        after = []
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        try:
+            history = trainer.fit(X, y, epochs=1, callbacks=[Listener()])
+        except KeyboardInterrupt:
+            continue  # before training began
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert trainer.mlp.params.tobytes() == known[trainer.n_steps]
+        if history.stop_reason == "interrupted":
+            assert trainer._position[1] == trainer.n_steps
+            within += trainer.n_steps > len(after)
+    assert within > 0, "no signal came within a step"
 
 
 @pytest.mark.parametrize("listening", ["to nothing", "to epochs", "to minibatches"])
