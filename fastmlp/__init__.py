@@ -2,12 +2,16 @@
 
 A map of the package; imports only point down::
 
-    doors       progress, benchmarks, cli           other packages; imported when asked for
-    training    training, callbacks, trace          epochs, minibatches, stopping, listening
-    network     network, predictor, serialization   layers, parameters, prediction, files
+    doors       progress, plots, lbfgs,             other packages; imported when asked for
+                benchmarks, cli
+    training    training, fitting, callbacks,       epochs, minibatches, stopping, listening
+                history, checkpoints, trace
+    network     network, structure, predictor,      layers, parameters, prediction, files
+                serialization
     data        arrays, datasets                    user arrays in, rows out
     tables      activations, losses, optimizers,    small declarations; how many threads
-                initializers, metrics, threads
+                schedules, initializers, metrics,
+                threads
     kernels/    compiled: arrays in, arrays out; knows nothing of the rooms above
 """
 
@@ -16,51 +20,120 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import datasets, metrics
+from . import activations, datasets, metrics
 from .callbacks import Callback, Progress
 from .config import show_config
-from .losses import BinaryCrossEntropy, CrossEntropy, HalfSquaredError, MeanSquaredError
+from .history import History
+from .losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    HalfSquaredError,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Poisson,
+    Quantile,
+)
 from .network import MLP
-from .optimizers import SGD, Adam
 from .predictor import Predictor
 from .threads import get_num_threads, set_num_threads
-from .training import History, Trainer
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import plots as plots
+    from . import schedules
+    from .doctor import Doctor
+    from .fitting import Checkpoint, EarlyStopping
+    from .lbfgs import fit_lbfgs as fit_lbfgs
+    from .optimizers import SGD, Adagrad, Adam, AdamW, LevenbergMarquardt, Nadam, RMSprop
     from .progress import ProgressBar as ProgressBar
+    from .schedules import (
+        Constant,
+        Cosine,
+        Exponential,
+        InverseScaling,
+        MultiStep,
+        OneCycle,
+        OnPlateau,
+        Polynomial,
+        Step,
+        Warmup,
+    )
     from .serialization import load
+    from .training import Trainer
 
 __all__ = [
     "MLP",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BinaryCrossEntropy",
     "Callback",
+    "Checkpoint",
+    "Constant",
+    "Cosine",
     "CrossEntropy",
+    "Doctor",
+    "EarlyStopping",
+    "Exponential",
     "HalfSquaredError",
     "History",
+    "Huber",
+    "InverseScaling",
+    "LevenbergMarquardt",
+    "LogCosh",
+    "MeanAbsoluteError",
     "MeanSquaredError",
+    "MultiStep",
+    "Nadam",
+    "OnPlateau",
+    "OneCycle",
+    "Poisson",
+    "Polynomial",
     "Predictor",
     "Progress",
+    "Quantile",
+    "RMSprop",
+    "Step",
     "Trainer",
+    "Warmup",
     "__version__",
+    "activations",
     "datasets",
     "get_num_threads",
     "load",
     "metrics",
+    "schedules",
     "set_num_threads",
     "show_config",
 ]
 
-# Names whose modules import other packages: fetched on first use, so that `import fastmlp` needs
-# NumPy alone. Those of extras are not in __all__, so that a star import needs no extra.
-_LAZY = {"ProgressBar": "progress", "load": "serialization"}
+# Names in modules that import other packages, and modules that not every program needs: fetched on
+# first use, so that `import fastmlp` needs NumPy alone and little time. Those of extras are not in
+# __all__, so that a star import needs no extra.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "doctor": ("Doctor",),
+    "fitting": ("Checkpoint", "EarlyStopping"),
+    "lbfgs": ("fit_lbfgs",),
+    "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "LevenbergMarquardt", "Nadam", "RMSprop"),
+    "plots": (),
+    "progress": ("ProgressBar",),
+    "schedules": (
+        "Constant", "Cosine", "Exponential", "InverseScaling", "MultiStep", "OnPlateau",
+        "OneCycle", "Polynomial", "Step", "Warmup",
+    ),
+    "serialization": ("load",),
+    "training": ("Trainer",),
+}  # fmt: skip
+_LAZY = {name: module for module, names in _MODULES.items() for name in (module, *names)}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+        module = import_module(f".{_LAZY[name]}", __name__)
+        return module if name == _LAZY[name] else getattr(module, name)
     raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
 
 
