@@ -117,8 +117,9 @@ def _calls_of_width(width: int, epochs: int, steps: int) -> dict[str, Callable[[
             layers.backward()
 
     def update() -> None:
-        for step in range(steps):
-            layers.plan.step(1e-9, step + 1, 1)
+        position, running = np.zeros(4, np.int64), np.zeros(2)
+        for _ in range(steps):
+            layers.plan.step(1e-9, position, running)
 
     training = partial(trainer.fit, x, y, epochs=epochs)
     return dict(zip(PARTS, (training, forward_and_backward, update), strict=True))

@@ -10,7 +10,6 @@ fastest here of those it was made for, if it is not set.
 """
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from bench.peak import Peak
 from fastmlp import kernels
 from fastmlp.benchmarks.pairs import median_interval
 from fastmlp.benchmarks.runner import header, pin
+from fastmlp.structure import Structure
 
 SHAPES = [(64, 784, 128), (128, 512, 512), (128, 784, 1024), (128, 1024, 1024), (512, 512, 512)]
 """Rows, n_in and n_out of a layer."""
@@ -42,18 +42,15 @@ class Layers:
     def __init__(self, dtype: np.dtype, rows: int, sizes: list[int]) -> None:
         build = kernels.of(dtype)
         rng = np.random.default_rng(0)
-        table, at = [], 0
-        for n_in, n_out in itertools.pairwise(sizes):
-            table.append([n_in, n_out, at, at + n_in * n_out, build.ACTIVATIONS["identity"]])
-            at += (n_in + 1) * n_out
-        params = rng.standard_normal(at).astype(dtype)
+        structure = Structure.checked(sizes, "identity", "identity", None, 0, 0, dtype)
+        params = rng.standard_normal(structure.n_params).astype(dtype)
         self.plan = build.Plan(
-            np.array(table),
+            *structure.tables,
             params,
             grads=np.zeros_like(params),
             loss=build.LOSSES["mse"],
             settings=np.zeros(3),
-            state=np.zeros((0, at), dtype),
+            state=np.zeros((0, len(params)), dtype),
         )
         self.x = build.Source(rng.standard_normal((rows, sizes[0])).astype(dtype))
         self.y = build.Source(rng.standard_normal((rows, sizes[-1])).astype(dtype))

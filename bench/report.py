@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import coexistence, cold_start, growth, memory, roofline
+from bench import coexistence, cold_start, growth, memory, roofline, second_order
 from bench.tables import markdown
 from fastmlp.benchmarks.claims import CLAIMS, WIDTHS
 from fastmlp.benchmarks.pairs import interval, median_interval
@@ -33,6 +33,7 @@ PROGRAMS = {
     "cold start": (cold_start, "Cold start"),
     "memory": (memory, "Memory of training"),
     "coexistence": (coexistence, "Beside other packages"),
+    "second order": (second_order, "Levenberg-Marquardt"),
 }
 """By kind: the program whose ``tables`` show its numbers, and the section they belong to."""
 

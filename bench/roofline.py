@@ -221,13 +221,14 @@ def main() -> None:
         for sizes in NETWORKS
         for rows in (10_000, 1)
     }
-    parser.add_argument("--works", nargs="*", choices=[*WORKS, *predictions])
+    plain = [name for name, work in WORKS.items() if work.is_plain]
+    parser.add_argument("--works", nargs="*", choices=[*plain, *predictions])
     parser.add_argument("--rounds", type=int, default=10, help="undisturbed rounds wanted")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     pin(1)
     records = {}
-    for name in args.works or [*WORKS, *predictions]:
+    for name in args.works or [*plain, *predictions]:
         if name in WORKS:
             work = WORKS[name]
             data = work.data()

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="what is installed and in use: build, CPU, threads, versions")
     commands.add_parser(
         "bench",
-        help="the six works of the benchmark, beside whichever peers are installed",
+        help="the works of the benchmark, beside whichever peers are installed",
         add_help=False,
     )
     chosen, rest = parser.parse_known_args(arguments)

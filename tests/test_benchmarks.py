@@ -9,7 +9,8 @@ import pytest
 from bench import coexistence, cold_start, growth, report, roofline
 from fastmlp.benchmarks import pairs, runner
 from fastmlp.benchmarks.claims import CLAIMS, NETWORKS, WIDTHS
-from fastmlp.benchmarks.works import WORKS
+from fastmlp.benchmarks.rivals import RIVALS
+from fastmlp.benchmarks.works import WORKS, objective
 
 
 def rounds(*triples):
@@ -283,3 +284,22 @@ def test_a_work_is_timed_beside_the_machine():
     assert set(record["rounds"][0]) == {"work", "operations", "update", "read", "control"}
     assert set(record["probes"]) == {"operations", "update", "read"}
     assert min(record["probes"].values()) > 0
+
+
+@pytest.mark.parametrize("name", [work.name for work in WORKS.values() if not work.is_plain])
+def test_what_rivals_add_to_dense_layers_is_the_same(name):
+    """AdamW, dropout and batch normalisation lead PyTorch and us to the same loss."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    work = WORKS[name]
+    data = work.data()
+    losses = []
+    for rival in ("fastmlp", "pytorch"):
+        run = RIVALS[rival].load()(work, work.initial_weights(), data, 1)
+        for _ in range(2):
+            run.reset()
+            run.train()
+        losses.append(objective(work, run.weights(), data))
+    assert losses[0] < 0.6 * objective(work, work.initial_weights(), data)
+    assert pairs.same_loss(
+        dict(zip(("baseline", "rival"), losses, strict=True)), work.loss_tolerance
+    )

@@ -1,4 +1,4 @@
-"""Benchmarks against other libraries: the six works, the rivals, and how claims are measured.
+"""Benchmarks against other libraries: the works, the rivals, and how claims are measured.
 
 ``works``    what is trained: sizes, data, initial weights, optimizer, number of epochs
 ``rivals``   one module per library, the only importer of its package

@@ -22,7 +22,6 @@ from .works import WORKS, objective
 Round: TypeAlias = dict[str, float]
 """Seconds of each side, and of ``control``."""
 
-LOSS_TOLERANCE = 1e-3
 CONTROL_TOLERANCE = 0.05
 MANY_ROUNDS, FEW_ROUNDS = 30, 8
 SLOW_ROUND = 2.0
@@ -68,7 +67,7 @@ def measure(
         pairs = MANY_ROUNDS if seconds < SLOW_ROUND else FEW_ROUNDS
 
     rounds: list[Round] = []
-    if same_loss(warm_losses):
+    if same_loss(warm_losses, work.loss_tolerance):
         rounds = interleaved({side: partial(timed, run) for side, run in runs.items()}, pairs)
     final_losses = {side: objective(work, run.weights(), data) for side, run in runs.items()}
 
@@ -77,7 +76,9 @@ def measure(
         "data": data.source,
         "versions": {name: RIVALS[name].version() for name in names.values()},
         "losses": {"warm": warm_losses, "final": final_losses},
-        "same_loss": same_loss(warm_losses) and same_loss(final_losses),
+        "same_loss": all(
+            same_loss(losses, work.loss_tolerance) for losses in (warm_losses, final_losses)
+        ),
         "rounds": rounds,
     }
     if "fastmlp" in names.values():
@@ -149,10 +150,10 @@ def timed(run: Run) -> float:
     return seconds_of(run.train)
 
 
-def same_loss(losses: dict[str, float]) -> bool:
-    """Tell whether two finite losses agree within ``LOSS_TOLERANCE``."""
+def same_loss(losses: dict[str, float], tolerance: float) -> bool:
+    """Tell whether two finite losses agree within ``tolerance``, relatively."""
     a, b = losses["baseline"], losses["rival"]
-    return abs(a - b) <= LOSS_TOLERANCE * abs(a)
+    return abs(a - b) <= tolerance * abs(a)
 
 
 def undisturbed(rounds: list[Round]) -> NDArray[np.bool_]:

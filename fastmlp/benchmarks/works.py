@@ -1,7 +1,8 @@
-"""The six works all claims are measured on: what is trained, on which data, from which weights.
+"""The works all claims are measured on: what is trained, on which data, from which weights.
 
 A work fixes everything that decides the result, so that every library does the same arithmetic:
-sizes, activations, loss, optimizer, rows and their order, initial weights, number of epochs.
+sizes, activations, loss, optimizer, rows and their order, initial weights, number of epochs. Six
+are plain; three more have AdamW, dropout and batch normalisation.
 """
 
 from collections.abc import Callable
@@ -38,12 +39,16 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam in PyTorch's form: eps is added after the bias correction."""
+    """Adam in PyTorch's form: eps is added after the bias correction.
+
+    With ``weight_decay`` AdamW, of the weights alone: ``w -= lr * weight_decay * w`` before a step.
+    """
 
     lr: float
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,10 @@ class Work:
     the softmax cross-entropy with class numbers, ``half_squared_error`` half the *sum* of squares
     over outputs and rows. Rows are visited in order; the last minibatch of an epoch may be smaller.
     ``epochs`` is the number trained in one timed call. The learning rates of the wide networks are
-    low, because higher ones amplify rounding until the libraries' losses part.
+    low, because higher ones amplify rounding until the libraries' losses part. ``dropout`` and
+    ``batch_norm`` (PyTorch's defaults, before the activation) are those of every hidden layer.
+    ``loss_tolerance`` is how far two libraries' losses may be apart, relatively: each drops other
+    outputs.
     """
 
     name: str
@@ -67,6 +75,15 @@ class Work:
     rows: int
     epochs: int
     load: Callable[[int], Data]
+    dropout: float = 0.0
+    batch_norm: bool = False
+    loss_tolerance: float = 1e-3
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but dense layers and an optimizer every library has."""
+        decays = isinstance(self.optimizer, Adam) and self.optimizer.weight_decay > 0
+        return not (self.dropout or self.batch_norm or decays)
 
     def data(self) -> Data:
         """Return the rows: float32 ``x``; ``y`` float32 ``(rows, n_out)`` or int64 classes."""
@@ -81,6 +98,16 @@ class Work:
             w = rng.standard_normal((n_in, n_out)) * np.sqrt(gain / n_in)
             weights.append((w.astype(np.float32), np.zeros(n_out, np.float32)))
         return weights
+
+
+BATCH_NORM_EPS = 1e-5
+BATCH_NORM_MOMENTUM = 0.1
+
+
+def folded(w: Array, b: Array, gamma: Array, beta: Array, mean: Array, variance: Array) -> Any:
+    """Return the weights and biases of a layer with its batch normalisation, as it predicts."""
+    factor = gamma / np.sqrt(variance + BATCH_NORM_EPS)
+    return w * factor, (b - mean) * factor + beta
 
 
 def objective(work: Work, weights: Weights, data: Data) -> float:
@@ -147,6 +174,12 @@ def _tabular(rows: int) -> Data:
     y = hidden @ rng.standard_normal((32, 1)) / np.sqrt(32)
     y += 0.5 * rng.standard_normal((rows, 1))
     return Data(x.astype(np.float32), y.astype(np.float32), "synthetic, seed 2")
+
+
+def _digits(rows: int) -> Data:
+    """Return the first rows of the bundled digits."""
+    (x, y), _ = datasets.digits()
+    return Data(x[:rows], y[:rows], "UCI digits")
 
 
 def _mnist(rows: int) -> Data:
@@ -245,6 +278,45 @@ WORKS: dict[str, Work] = {
             rows=12_800,
             epochs=1,
             load=_mnist,
+        ),
+        Work(
+            name="digits-adamw",
+            sizes=(64, 128, 128, 10),
+            activation="relu",
+            output="softmax",
+            loss="cross_entropy",
+            optimizer=Adam(lr=3e-4, weight_decay=0.01),
+            batch_size=64,
+            rows=1437,
+            epochs=5,
+            load=_digits,
+        ),
+        Work(
+            name="digits-dropout",
+            sizes=(64, 128, 128, 10),
+            activation="relu",
+            output="softmax",
+            loss="cross_entropy",
+            optimizer=Adam(lr=3e-4),
+            batch_size=64,
+            rows=1437,
+            epochs=5,
+            load=_digits,
+            dropout=0.2,
+            loss_tolerance=0.1,
+        ),
+        Work(
+            name="digits-batchnorm",
+            sizes=(64, 128, 128, 10),
+            activation="relu",
+            output="softmax",
+            loss="cross_entropy",
+            optimizer=Adam(lr=3e-4),
+            batch_size=64,
+            rows=1437,
+            epochs=5,
+            load=_digits,
+            batch_norm=True,
         ),
     )
 }

@@ -4,7 +4,7 @@
 
 import fastmlp as fm
 
-from ..works import SGD, Data, Weights, Work
+from ..works import BATCH_NORM_EPS, BATCH_NORM_MOMENTUM, SGD, Data, Weights, Work, folded
 
 
 class Run:
@@ -14,8 +14,17 @@ class Run:
 
     def reset(self) -> None:
         work = self.work
-        ws, bs = zip(*self.initial, strict=True)
-        self.mlp = fm.MLP.from_weights(ws, bs, activation=work.activation, output=work.output)
+        normalization = f"batch(momentum={BATCH_NORM_MOMENTUM}, eps={BATCH_NORM_EPS})"
+        self.mlp = fm.MLP(
+            work.sizes,
+            activation=work.activation,
+            output=work.output,
+            normalization=normalization if work.batch_norm else None,
+            dropout=work.dropout,
+            init="zeros",
+        )
+        for i, (w, b) in enumerate(self.initial):
+            self.mlp.weights[i][:], self.mlp.biases[i][:] = w, b
         self.trainer = fm.Trainer(
             self.mlp,
             loss=loss_of(work),
@@ -28,9 +37,16 @@ class Run:
         self.trainer.fit(self.data.x, self.data.y, epochs=self.work.epochs, shuffle=False)
 
     def weights(self) -> Weights:
-        return [
-            (w.copy(), b.copy()) for w, b in zip(self.mlp.weights, self.mlp.biases, strict=True)
-        ]
+        mlp = self.mlp
+        weights = [(w.copy(), b.copy()) for w, b in zip(mlp.weights, mlp.biases, strict=True)]
+        if self.work.batch_norm:
+            scales = zip(mlp.gammas[:-1], mlp.betas[:-1], strict=True)
+            for i, (gamma, beta) in enumerate(scales):
+                assert gamma is not None
+                assert beta is not None
+                statistics = [mlp.buffers[f"layers.{i}.{name}"] for name in ("mean", "variance")]
+                weights[i] = folded(*weights[i], gamma, beta, *statistics)
+        return weights
 
 
 def loss_of(work: Work) -> fm.HalfSquaredError | str:
@@ -45,4 +61,6 @@ def optimizer_of(work: Work) -> fm.SGD | fm.Adam:
     s = work.optimizer
     if isinstance(s, SGD):
         return fm.SGD(lr=s.lr, momentum=s.momentum)
+    if s.weight_decay:
+        return fm.AdamW(s.lr, beta1=s.beta1, beta2=s.beta2, eps=s.eps, weight_decay=s.weight_decay)
     return fm.Adam(lr=s.lr, beta1=s.beta1, beta2=s.beta2, eps=s.eps)

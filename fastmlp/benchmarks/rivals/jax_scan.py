@@ -1,4 +1,7 @@
-"""JAX: all epochs in one compiled call, minibatches in ``lax.scan``, parameters donated."""
+"""JAX: all epochs in one compiled call, minibatches in ``lax.scan``, parameters donated.
+
+Networks with dropout or batch normalisation are those of ``jax_layers``, trained by the same loop.
+"""
 
 # ruff: noqa: D101, D102 (the interface is described in rivals/__init__.py)
 # mypy: allow-untyped-calls
@@ -12,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..works import SGD, Data, Weights, Work
+from . import jax_layers
 
 
 class Run:
     def __init__(self, work: Work, weights: Weights, data: Data, n_threads: int) -> None:
         # the number of threads is fixed when JAX starts: by the process's CPU affinity
-        self.initial = weights
+        self.work, self.initial = work, weights
+        self.has_layers = work.batch_norm or work.dropout > 0
         # an epoch is a scan over equal minibatches, and a step on the rows left over
         n = len(data.x) // work.batch_size
         whole = n * work.batch_size
@@ -31,12 +36,20 @@ class Run:
 
     def reset(self) -> None:
         params = jax.tree.map(jnp.array, self.initial)
-        self.state = (params, jax.tree.map(jnp.zeros_like, (params, params)), jnp.zeros(()))
+        if not self.has_layers:
+            moments = jax.tree.map(jnp.zeros_like, (params, params))
+            self.state: tuple[Any, ...] = (params, moments, jnp.zeros(()))
+            return
+        params, running = jax_layers.initial(self.work, params)
+        moments = jax.tree.map(jnp.zeros_like, (params, params))
+        self.state = (params, moments, jnp.zeros(()), running, jax.random.key(0))
 
     def train(self) -> None:
         self.state = jax.block_until_ready(self.fit(self.state, self.batches, self.rest))
 
     def weights(self) -> Weights:
+        if self.has_layers:
+            return jax_layers.weights(self.state[0], self.state[3])
         params = self.state[0]
         return [(np.asarray(w), np.asarray(b)) for w, b in params]
 
@@ -45,10 +58,13 @@ def fit(work: Work, state: Any, batches: Any, rest: Any) -> Any:
     """Train for the work's epochs; the state is (params, optimizer's moments, steps done)."""
     gradient = jax.grad(partial(loss, work))
 
-    def step(state: Any, batch: Any) -> tuple[Any, None]:
+    def plain_step(state: Any, batch: Any) -> tuple[Any, None]:
         params, moments, t = state
         grads = gradient(params, *batch)
         return update(work, params, grads, moments, t + 1), None
+
+    has_layers = work.batch_norm or work.dropout > 0
+    step = jax_layers.step_of(work, update) if has_layers else plain_step
 
     def epoch(state: Any, _: None) -> tuple[Any, None]:
         state, _ = jax.lax.scan(step, state, batches)
@@ -92,6 +108,9 @@ def update(work: Work, params: Any, grads: Any, moments: Any, t: jax.Array) -> A
         return params, (m, v), t
     m = jax.tree.map(lambda m, g: s.beta1 * m + (1 - s.beta1) * g, m, grads)
     v = jax.tree.map(lambda v, g: s.beta2 * v + (1 - s.beta2) * g * g, v, grads)
+    if s.weight_decay:
+        kept = 1 - s.lr * s.weight_decay
+        params = jax.tree.map(lambda p: p * kept if p.ndim > 1 else p, params)
     m_scale, v_scale = 1 / (1 - s.beta1**t), 1 / (1 - s.beta2**t)
     params = jax.tree.map(
         lambda p, m, v: p - s.lr * m * m_scale / (jnp.sqrt(v * v_scale) + s.eps), params, m, v

@@ -11,6 +11,8 @@ from ..works import SGD, Array, Data, Weights, Work
 
 class Run:
     def __init__(self, work: Work, weights: Weights, data: Data, n_threads: int) -> None:
+        if not work.is_plain:
+            raise NotImplementedError("the loop written out is that of plain layers")
         # the number of threads is that of NumPy's BLAS, set by the environment
         self.work, self.initial, self.data = work, weights, data
         self.reset()

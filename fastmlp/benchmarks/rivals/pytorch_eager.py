@@ -7,11 +7,12 @@ As in its tutorials, the optimizers are built without ``fused`` or ``foreach``.
 # mypy: allow-untyped-calls
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..works import SGD, Data, Weights, Work
+from ..works import SGD, Data, Weights, Work, folded
 
 
 class Run:
@@ -50,9 +51,14 @@ def build_model(work: Work) -> nn.Sequential:
     """Return the network; softmax is left to the loss."""
     hidden = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}[work.activation]
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(work.sizes, work.sizes[1:], strict=False):
-        layers += [nn.Linear(n_in, n_out), hidden()]
-    layers.pop()
+    for n_in, n_out in zip(work.sizes, work.sizes[1:-1], strict=False):
+        layers.append(nn.Linear(n_in, n_out))
+        if work.batch_norm:
+            layers.append(nn.BatchNorm1d(n_out))
+        layers.append(hidden())
+        if work.dropout:
+            layers.append(nn.Dropout(work.dropout))
+    layers.append(nn.Linear(work.sizes[-2], work.sizes[-1]))
     if work.output == "sigmoid":
         layers.append(nn.Sigmoid())
     return nn.Sequential(*layers)
@@ -75,6 +81,15 @@ def build_optimizer(work: Work, model: nn.Module) -> torch.optim.Optimizer:
     s = work.optimizer
     if isinstance(s, SGD):
         return torch.optim.SGD(model.parameters(), lr=s.lr, momentum=s.momentum)
+    if s.weight_decay:
+        # Weights alone decay, as is usual.
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in model.parameters() if p.ndim > 1]},
+            {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            groups, lr=s.lr, betas=(s.beta1, s.beta2), eps=s.eps, weight_decay=s.weight_decay
+        )
     return torch.optim.Adam(model.parameters(), lr=s.lr, betas=(s.beta1, s.beta2), eps=s.eps)
 
 
@@ -85,10 +100,19 @@ def load_weights(model: nn.Sequential, weights: Weights) -> None:
     for layer, (w, b) in zip(linear, weights, strict=True):
         layer.weight.copy_(torch.from_numpy(w.T))
         layer.bias.copy_(torch.from_numpy(b))
+    for norm in model:
+        if isinstance(norm, nn.BatchNorm1d):
+            norm.reset_parameters()
 
 
 @torch.no_grad()
 def read_weights(model: nn.Sequential) -> Weights:
     """Copy the weights out of the model."""
     linear = [layer for layer in model if isinstance(layer, nn.Linear)]
-    return [(layer.weight.numpy().T.copy(), layer.bias.numpy().copy()) for layer in linear]
+    weights = [(layer.weight.numpy().T.copy(), layer.bias.numpy().copy()) for layer in linear]
+    norms = [layer for layer in model if isinstance(layer, nn.BatchNorm1d)]
+    for i, norm in enumerate(norms):
+        statistics = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        gamma, beta, mean, variance = (part.numpy() for part in statistics if part is not None)
+        weights[i] = folded(*weights[i], gamma, beta, mean, variance)
+    return weights

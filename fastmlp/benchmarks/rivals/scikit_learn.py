@@ -18,6 +18,8 @@ from ..works import SGD, Data, Weights, Work
 
 class Run:
     def __init__(self, work: Work, weights: Weights, data: Data, n_threads: int) -> None:
+        if not work.is_plain:
+            raise NotImplementedError("it has neither dropout nor batch normalisation nor AdamW")
         # the number of threads is that of NumPy's BLAS, set by the environment
         if work.loss == "half_squared_error":
             raise NotImplementedError("its squared error has the identity as its only output")
