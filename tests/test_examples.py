@@ -451,3 +451,44 @@ def test_experiment_without_matplotlib(experiment, tmp_path, monkeypatch, capsys
     assert "0.1, right" in printed
     assert printed.splitlines()[-1].startswith("No picture: matplotlib is missing")
     assert not (tmp_path / "curves.png").exists()
+
+
+# ---- quantiles, class weights, mapped files, dropout
+
+
+def test_intervals_hold_nine_rows_in_ten(capsys):
+    inside, below = load("intervals").main()
+    assert abs(inside - 0.9) < 0.02
+    assert np.abs(np.subtract(below, (0.05, 0.5, 0.95))).max() < 0.03
+    assert f"{inside:.1%}" in capsys.readouterr().out
+
+
+def test_class_weights_find_the_rare_rows(capsys):
+    found = load("imbalanced").main()
+    plain, balanced = found[None], found["balanced"]
+    assert plain["accuracy"] > 0.97
+    assert plain["recall"] < 0.1
+    assert balanced["recall"] > 0.7
+    assert balanced["balanced_accuracy"] > plain["balanced_accuracy"] + 0.2
+    assert "balanced_accuracy" in capsys.readouterr().out
+
+
+def test_a_mapped_file_is_as_good_as_memory(capsys):
+    assert load("memmap").main(copies=10, epochs=8) > 0.97
+    assert "MB of bytes" in capsys.readouterr().out
+
+
+def test_dropout_learns_small_digits(monkeypatch, capsys):
+    """A small network on few rows; the full size is for `python examples/mnist_dropout.py`."""
+    (X, y), (X_test, y_test) = fm.datasets.digits()
+
+    def enlarged(rows):
+        images = np.zeros((len(rows), 28, 28), np.float32)
+        images[:, 2:26, 2:26] = rows.reshape(-1, 8, 8).repeat(3, axis=1).repeat(3, axis=2)
+        return images.reshape(len(rows), 784)
+
+    monkeypatch.setattr(
+        fm.datasets, "mnist", lambda: ((enlarged(X), y), (enlarged(X_test), y_test))
+    )
+    assert load("mnist_dropout").main(epochs=30, width=256) > 0.95
+    assert "test images" in capsys.readouterr().out
