@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SOURCES := $(shell find fastmlp -name '*.py*' -o -name '*.pxi' -o -path 'fastmlp/data/*') \
            setup.py pyproject.toml
 
-.PHONY: demo test test-all peers lint wheel bench bench-check sanitize clean
+.PHONY: demo test test-all peers lint docs wheel bench bench-check sanitize clean
 
 demo: .venv/installed                 ## train on handwritten digits, print the accuracy
 	$(BIN)/fastmlp demo
@@ -29,6 +29,9 @@ lint: .venv/linted                    ## style, types, and the compiled room aga
 	cd tests && ../$(BIN)/python -P -m mypy.stubtest fastmlp.kernels \
 	    --ignore-missing-stub --allowlist stubtest_allowlist.txt
 
+docs: .venv/documented                ## docs/_build/index.html: the guide and the reference
+	cd docs && ../$(BIN)/python -P -m sphinx -W --keep-going -q . _build
+
 wheel: .venv/linted                   ## dist/: the wheel and the source distribution
 	$(BIN)/python -m build --outdir dist
 
@@ -42,7 +45,7 @@ bench: .venv/installed peers          ## every claim against the peers; writes b
 	  FASTMLP_VARIANT=$$variant $(BIN)/python -m bench.products \
 	      --json bench/results/products-$$variant.json; \
 	done
-	for program in roofline growth cold_start memory coexistence; do \
+	for program in roofline growth cold_start memory coexistence second_order; do \
 	  $(BIN)/python -m bench.$$program --json bench/results/$$program.json || exit 1; \
 	done
 	$(BIN)/python -m bench.report
@@ -69,11 +72,16 @@ clean:
 	touch $@
 
 .venv/tested: .venv/installed
-	$(BIN)/python -m pip install --quiet pytest hypothesis mpmath tqdm matplotlib pytest-benchmark
+	$(BIN)/python -m pip install --quiet pytest hypothesis mpmath tqdm matplotlib scipy \
+	    pytest-benchmark
 	touch $@
 
 .venv/linted: .venv/tested
 	$(BIN)/python -m pip install --quiet ruff==0.17.6 mypy==2.4.1 build
+	touch $@
+
+.venv/documented: .venv/installed
+	$(BIN)/python -m pip install --quiet sphinx myst-parser furo matplotlib scipy tqdm
 	touch $@
 
 # The one release of PyTorch that also comes without gigabytes of CUDA where a CPU build is at hand.
