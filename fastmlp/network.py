@@ -67,7 +67,8 @@ class MLP:
         A number is a factor for all inputs: ``1/255`` for bytes.
     init : str or sequence of str, optional
         How initial weights are drawn: one name for all layers, or one for each. Default: what
-        suits each layer's activation, ``he_uniform`` for relu and ``glorot_uniform`` for the rest.
+        suits each layer's activation, ``he_uniform`` for relu and its kin, ``lecun_normal`` for
+        selu, ``glorot_uniform`` for the rest.
     seed : int, optional
         For the initial weights. None draws other ones every time.
     dtype : {"float32", "float64"}, default "float32"
