@@ -38,9 +38,8 @@ EPOCH_OF_SPLIT = 2**64 - 1
 # What is hashed at a time to know data again, in bytes.
 HASHED_AT_ONCE = 1 << 24
 
-# Where training stands, as the kernels count it: indices into Trainer._position and ._running.
+# Where training stands, as the kernels count it: indices into Trainer._position.
 EPOCH, ROW, STEP, STALE = range(4)
-LOSS_SUM, BEST_LOSS = range(2)
 
 
 @dataclass(frozen=True)

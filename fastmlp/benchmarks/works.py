@@ -6,7 +6,7 @@ are plain; three more have AdamW, dropout and batch normalisation.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -204,6 +204,19 @@ def _mnist_like(rows: int) -> Data:
     return Data(x, y, "synthetic, seed 3 (no MNIST files in FASTMLP_DATA_DIR)")
 
 
+_DIGITS = Work(
+    name="digits-adamw",
+    sizes=(64, 128, 128, 10),
+    activation="relu",
+    output="softmax",
+    loss="cross_entropy",
+    optimizer=Adam(lr=3e-4, weight_decay=0.01),
+    batch_size=64,
+    rows=1437,
+    epochs=5,
+    load=_digits,
+)
+
 WORKS: dict[str, Work] = {
     work.name: work
     for work in (
@@ -279,44 +292,14 @@ WORKS: dict[str, Work] = {
             epochs=1,
             load=_mnist,
         ),
-        Work(
-            name="digits-adamw",
-            sizes=(64, 128, 128, 10),
-            activation="relu",
-            output="softmax",
-            loss="cross_entropy",
-            optimizer=Adam(lr=3e-4, weight_decay=0.01),
-            batch_size=64,
-            rows=1437,
-            epochs=5,
-            load=_digits,
-        ),
-        Work(
+        _DIGITS,
+        replace(
+            _DIGITS,
             name="digits-dropout",
-            sizes=(64, 128, 128, 10),
-            activation="relu",
-            output="softmax",
-            loss="cross_entropy",
             optimizer=Adam(lr=3e-4),
-            batch_size=64,
-            rows=1437,
-            epochs=5,
-            load=_digits,
             dropout=0.2,
             loss_tolerance=0.1,
         ),
-        Work(
-            name="digits-batchnorm",
-            sizes=(64, 128, 128, 10),
-            activation="relu",
-            output="softmax",
-            loss="cross_entropy",
-            optimizer=Adam(lr=3e-4),
-            batch_size=64,
-            rows=1437,
-            epochs=5,
-            load=_digits,
-            batch_norm=True,
-        ),
+        replace(_DIGITS, name="digits-batchnorm", optimizer=Adam(lr=3e-4), batch_norm=True),
     )
 }
