@@ -4,8 +4,9 @@ A map of the package; imports only point down::
 
     doors       progress, plots, lbfgs,             other packages; imported when asked for
                 benchmarks, cli
+    seeing      inspection, trace, doctor, finder   what the network does while it learns
     training    training, fitting, callbacks,       epochs, minibatches, stopping, listening
-                history, checkpoints, trace
+                history, checkpoints
     network     network, structure, predictor,      layers, parameters, prediction, files
                 serialization
     data        arrays, datasets                    user arrays in, rows out
