@@ -6,7 +6,9 @@ way: rounding errors of a sum add up like a random walk. ``eps`` is ``numpy.finf
 
 import itertools
 import math
+import re
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,11 +53,13 @@ UPDATE_BLOCK = 16384
 # Columns: wider right-hand sides are packed, if there are at least so many rows, in groups.
 WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = 96, 32, 64
 # Columns of dz from which x is packed for dw, and the tiles that one block of x's columns holds.
-NARROWEST_TO_PACK, TILES_IN_BLOCK = 64, 16
+NARROWEST_TO_PACK, TILES_IN_BLOCK = 384, 16
 
 # Multiplications of vectors, up to which a product goes past the tiles, and the rows of w that are
 # read together for a single row of x.
-LARGEST_STRAIGHT, ROWS_AT_ONCE = 128, 8
+LARGEST_STRAIGHT, ROWS_AT_ONCE = 512, 8
+# Sums of a single row that are made side by side, in vectors.
+SUMS_IN_FLIGHT = 8
 
 
 def edge(size):
@@ -281,6 +285,25 @@ def check_scores(net, x, t, row_weights=None, n_threads=1):
 
 # ---- products: shapes
 
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WIDEST_IN_PLACE",
+        "FEWEST_ROWS_TO_PACK",
+        "NARROWEST_TO_PACK",
+        "LARGEST_STRAIGHT",
+        "ROWS_AT_ONCE",
+        "SUMS_IN_FLIGHT",
+    ],
+)
+def test_the_limits_are_those_of_the_source(name):
+    """Or the shapes below would miss the edges that they are meant for."""
+    source = Path(__file__).parents[1] / "fastmlp" / "kernels" / "dense.pxi"
+    (value,) = re.findall(rf"^    {name} = (\d+)\b", source.read_text(), re.MULTILINE)
+    assert globals()[name] == int(value)
+
+
 EDGES_OF_ROWS = {
     "one": lambda tile, chunk: 1,
     "tile-1": lambda tile, chunk: tile - 1,
@@ -340,6 +363,18 @@ def test_tiny_products_go_past_the_tiles(dtype, n_in):
         for rows in sorted({2, *(row for limit in limits for row in edge(limit))}):
             check_shape(dtype, [n_in, n_out], rows)
             check_shape(dtype, [2, n_in, n_out, 1], rows)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_gradient_of_a_single_output(dtype, n_threads):
+    """It is made as a row, some panels at a time; a second chunk is added to the first."""
+    _, nr, vw = kernels.of(dtype).TILE
+    panels = SUMS_IN_FLIGHT // (nr // vw) * nr
+    for n_in, rows in itertools.product(
+        [*edge(panels - 1), *edge(2 * panels + nr - 1)], [1, "chunk", "chunk+1"]
+    ):
+        check_shape(dtype, [n_in, 1], rows, n_threads=n_threads)
+        check_shape(dtype, [2, n_in, 1], rows, n_threads=n_threads)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])

@@ -43,16 +43,15 @@ cdef inline uint32_t draw_of_column(uint32_t low, uint32_t high, uint32_t column
 
 
 cdef void drop(const Dropout* dropout, const uint64_t* keys, const real* x, real* out,
-               Py_ssize_t rows, Py_ssize_t first_col, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
-    """``out`` = x with the mask of some columns of some rows; ``out`` may be ``x``."""
+               Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t ld) noexcept nogil:
+    """``out`` = x with the mask of some rows; ``out`` may be ``x``."""
     cdef Py_ssize_t i, j
     cdef uint32_t low, high, threshold = dropout.threshold
     cdef real scale = dropout.scale, zero = 0.0
     for i in range(rows):
         low, high = <uint32_t> keys[i], <uint32_t> (keys[i] >> 32)
         for j in range(cols):
-            out[j] = zero if draw_of_column(low, high, <uint32_t> (first_col + j)) < threshold \
-                else scale * x[j]
+            out[j] = zero if draw_of_column(low, high, <uint32_t> j) < threshold else scale * x[j]
         x += ld
         out += ld
 
@@ -73,12 +72,12 @@ cdef void drop_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
     cdef const DropJob* job = <const DropJob*> context
     cdef Py_ssize_t first = task * DROPPED_ROWS
     drop(job.dropout, job.keys + first, job.x + first * job.ld, job.out + first * job.ld,
-         min(job.rows - first, <Py_ssize_t> DROPPED_ROWS), 0, job.cols, job.ld)
+         min(job.rows - first, <Py_ssize_t> DROPPED_ROWS), job.cols, job.ld)
 
 
 cdef void drop_rows(const Dropout* dropout, const uint64_t* keys, const real* x, real* out,
                     Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t ld, int n_threads) noexcept nogil:
-    """The same for whole rows, which threads share."""
+    """The same, the rows shared by threads."""
     cdef DropJob job
     job.dropout, job.keys, job.x, job.out = dropout, keys, x, out
     job.rows, job.cols, job.ld = rows, cols, ld
@@ -95,4 +94,4 @@ def dropout_mask(uint64_t seed, uint64_t step, int layer, double p, real[:, ::1]
     out[:, :] = 1
     for i in range(out.shape[0]):
         draw_row_keys(seed, step, layer, i, 1, &key)
-        drop(&dropout, &key, &out[i, 0], &out[i, 0], 1, 0, out.shape[1], out.shape[1])
+        drop(&dropout, &key, &out[i, 0], &out[i, 0], 1, out.shape[1], out.shape[1])

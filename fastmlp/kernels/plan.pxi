@@ -454,14 +454,22 @@ cdef class Plan:
             p.forward = layer.activation.forward
         p.constant = layer.constant
         p = &layer.products.gradient
-        p.m, p.n = layer.n_in + 1, layer.n_out
-        p.a_in_panels = layer.n_out >= NARROWEST_TO_PACK
-        p.a_row, p.a_step = 1, layer.ld_in
-        p.ld_b = layer.ld_out
         p.b_is_padded = True
-        p.in_place = layer.n_out <= WIDEST_IN_PLACE
-        p.ld_c = layer.n_out
         p.over_rows = True
+        if layer.n_out == 1:
+            # As a row, dzT [x, 1]: vectors lie along the inputs.
+            p.m, p.n = 1, layer.n_in + 1
+            p.a_step = layer.ld_out
+            p.ld_b = layer.ld_in
+            p.in_place = True
+            p.ld_c = p.n
+        else:
+            p.m, p.n = layer.n_in + 1, layer.n_out
+            p.a_in_panels = layer.n_out >= NARROWEST_TO_PACK
+            p.a_row, p.a_step = 1, layer.ld_in
+            p.ld_b = layer.ld_out
+            p.in_place = layer.n_out <= WIDEST_IN_PLACE
+            p.ld_c = layer.n_out
         if l > 0:
             p = &layer.products.backward
             self.describe_backward(l, p)
@@ -495,13 +503,17 @@ cdef class Plan:
             job.running_mean = self.buffers + layer.buffer
             job.running_variance = job.running_mean + layer.n_out
 
-    cdef void place(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows) noexcept nogil:
+    cdef inline void place(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows) noexcept nogil:
         """Let the lane's products work on its rows at … at+rows-1."""
+        if lane.first != at or lane.rows != rows:
+            self.place_anew(lane, at, rows)
+
+    cdef void place_anew(self, Lane* lane, Py_ssize_t at, Py_ssize_t rows) noexcept nogil:
         cdef int l
         cdef Layer* layer
         cdef Products* p
-        if lane.first == at and lane.rows == rows:
-            return
+        cdef const real* x
+        cdef const real* dz
         lane.first, lane.rows = at, rows
         for l in range(self.n_layers):
             layer = &self.layers[l]
@@ -513,15 +525,17 @@ cdef class Plan:
                 if lane.z[l] != NULL and not layer.normalization else NULL
             if not self.trains:
                 continue
+            x, dz = p.forward.a, lane.dz[l] + at * layer.ld_out
             p.gradient.k = rows
-            p.gradient.a = p.forward.a
-            if p.gradient.a_in_panels:
+            p.gradient.a, p.gradient.b = x, dz
+            if layer.n_out == 1:
+                p.gradient.a, p.gradient.b = dz, x
+            elif p.gradient.a_in_panels:
                 p.gradient.a = lane.panels
-            p.gradient.b = lane.dz[l] + at * layer.ld_out
             if l == 0:
                 continue
             p.backward.m = rows
-            p.backward.a = p.gradient.b
+            p.backward.a = dz
             p.backward.c = lane.dz[l - 1] + at * layer.ld_in
             p.backward.reads = lane.a[l] + at * layer.ld_in
             if self.layers[l - 1].activation.reads_z:
@@ -593,7 +607,7 @@ cdef class Plan:
         layer.activation.forward(y, rows, layer.n_out, layer.ld_out, layer.constant)
         put_ones(y + layer.n_out, rows, layer.ld_out)
 
-    cdef bint keeps_scores(self) noexcept nogil:
+    cdef inline bint keeps_scores(self) noexcept nogil:
         """Whether training reads z[L]: the loss does, or the derivative of the last activation."""
         return loss_table[self.loss.loss].from_scores \
             or self.layers[self.n_layers - 1].activation.reads_z
@@ -703,8 +717,6 @@ cdef class Plan:
         cdef real* w
         cdef real* g
         cdef real l1 = <real> self.penalties[L1], l2 = <real> self.penalties[L2], zero = 0.0
-        if not self.penalises():
-            return
         for l in range(self.n_layers):
             w = self.params + self.layers[l].w
             g = self.grads + self.layers[l].w
@@ -882,7 +894,8 @@ cdef class Plan:
                 rows = min(self.chunk_rows, n - at)
                 self.backward_rows(&self.whole, at, rows, self.grads, at > 0, n_threads)
                 at += rows
-            self.add_penalty()
+            if self.penalises():
+                self.add_penalty()
 
     def pull_back(self, const real[:, ::1] seeds not None, real[:, ::1] out, int n_threads=1):
         """Derivatives of the outputs by the inputs: ``out`` (n, n_in) = seeds (n, n_out) times them.
@@ -1043,7 +1056,7 @@ cdef class Plan:
         self.n_slots = n
         return 0
 
-    cdef bint shares_chunks(self) noexcept nogil:
+    cdef inline bint shares_chunks(self) noexcept nogil:
         """Whether threads take chunks of the minibatch rather than tiles within a chunk."""
         return (self.n_threads > 1 and self.batch_size > self.chunk_rows
                 and self.n_params <= LARGEST_IN_SLOTS)
@@ -1171,7 +1184,8 @@ cdef class Plan:
                 self.weight_sum = sum_of_weights(self.y, self.row_weights, self.order, start, rows,
                                                  self.loss.missing, self.lanes[0].target)
             self.pack_forward(rows, self.n_threads)
-            self.pack_backward(self.n_threads)
+            if rows > self.chunk_rows:
+                self.pack_backward(self.n_threads)
         scale = self.scale_of(self.weight_sum)
         while self.rows_done < rows:
             n = min(at_once, rows - self.rows_done)
@@ -1189,7 +1203,8 @@ cdef class Plan:
         objective[0] = self.objective(self.value, scale)
         if not is_finite(objective[0]):
             return DIVERGED
-        self.add_penalty()
+        if self.penalises():
+            self.add_penalty()
         if self.rates != NULL:
             self.lr = self.rates[self.position[STEP] - self.first_step]
         self.position[STEP] += 1
