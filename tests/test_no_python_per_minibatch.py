@@ -15,6 +15,7 @@ Proved here, each for training without listeners to minibatches:
 
 import ast
 import ctypes
+import gc
 import importlib.util
 import re
 import shutil
@@ -33,8 +34,9 @@ from fastmlp import fitting
 from fastmlp.kernels.variants import DTYPES, VARIANTS, module_name
 
 PACKAGE = Path(fm.__file__).parent
-# What may differ between two runs, such as the growth of a list, however many minibatches.
-HANDFUL = 12
+# What may differ between two runs, such as the growth of a list, however many minibatches: far less
+# than a call or an object for each of the 2,000.
+HANDFUL = 50
 
 MODULES = [
     importlib.util.find_spec(f"fastmlp.kernels.{module_name(variant.name, dtype)}")
@@ -119,8 +121,16 @@ def scipy_sparse():
 
 @pytest.fixture
 def one_slice(monkeypatch):
-    """Let the compiled loop run through, so that a slow machine counts as a fast one does."""
+    """Let the compiled loop run through, so that a slow machine counts as a fast one does.
+
+    And collect no garbage meanwhile: what other tests have left would be called and counted here,
+    and the interpreter's stores of unused objects emptied.
+    """
     monkeypatch.setattr(fitting, "SLICE", 600)
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 # ---- no Python
