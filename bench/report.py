@@ -1,7 +1,8 @@
 """``python -m bench.report``: RESULTS.md and its plots, from the raw numbers in ``results``.
 
 Nothing is measured here. What stands in RESULTS.md can be worked out again from the files it names.
-Each file says in ``kind`` what it holds; of measurements made twice, the later one counts.
+Each file says in ``kind`` what it holds; of measurements made twice, the later one counts, unless
+too few of its rounds were undisturbed.
 """
 
 import json
@@ -48,12 +49,14 @@ def load(folder: Path) -> dict[str, Results]:
 
 
 def newest(results: Results) -> list[dict[str, Any]]:
-    """Return one record for each pair and number of threads: the last that was measured."""
+    """Return one record for each pair and number of threads: the last that gave a ratio, if any."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for name, result in results:
         for record in result["records"]:
             source = {"file": name, "machine": result["machine"], "threads": result["threads"]}
-            found[record["work"], record["rival"], result["threads"]] = source | record
+            pair = record["work"], record["rival"], result["threads"]
+            if record.get("ratio") or not found.get(pair, {}).get("ratio"):
+                found[pair] = source | record
     return list(found.values())
 
 
