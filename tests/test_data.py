@@ -11,6 +11,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+import trainings
+from trainings import EPS, HearMinibatches
 
 import fastmlp as fm
 from fastmlp import kernels
@@ -18,30 +20,11 @@ from fastmlp import kernels
 scipy_sparse = pytest.importorskip("scipy.sparse", reason="SciPy is not installed")
 
 ROWS, COLUMNS = 600, 7
-EPS = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
-class HearMinibatches(fm.Callback):
-    """Makes ``fit`` a Python loop over minibatches."""
-
-    def on_batch_end(self, trainer, loss):
-        pass
-
-
-def make_trainer(
-    dtype="float64", sizes=(COLUMNS, 12, 3), *, loss=None, optimizer=None, schedule=None,
-    batch_size=32, n_threads=1, l2=0.01, **network,
-):  # fmt: skip
-    mlp = fm.MLP(sizes, **{"activation": "tanh", "seed": 0, **network}, dtype=dtype)
-    return fm.Trainer(
-        mlp,
-        loss=loss,
-        optimizer=optimizer or fm.SGD(lr=0.05, momentum=0.9),
-        batch_size=batch_size,
-        schedule=schedule,
-        seed=5,
-        n_threads=n_threads,
-        l2=l2,
+def make_trainer(dtype="float64", sizes=(COLUMNS, 12, 3), **options):
+    return trainings.make_trainer(
+        dtype, sizes, **{"batch_size": 32, "seed": 5, "l2": 0.01, **options}
     )
 
 
