@@ -6,7 +6,7 @@ A map of the package; imports only point down::
                 benchmarks, cli
     seeing      inspection, trace, doctor, finder   what the network does while it learns
     training    training, fitting, callbacks,       epochs, minibatches, stopping, listening
-                history, checkpoints
+                history, checkpoints, many
     network     network, structure, predictor,      layers, parameters, prediction, files
                 serialization
     data        arrays, datasets                    user arrays in, rows out
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .doctor import Doctor
     from .fitting import Checkpoint, EarlyStopping
     from .lbfgs import fit_lbfgs as fit_lbfgs
+    from .many import fit_many
     from .optimizers import SGD, Adagrad, Adam, AdamW, LevenbergMarquardt, Nadam, RMSprop
     from .progress import ProgressBar as ProgressBar
     from .schedules import (
@@ -103,6 +104,7 @@ __all__ = [
     "__version__",
     "activations",
     "datasets",
+    "fit_many",
     "get_num_threads",
     "load",
     "metrics",
@@ -118,6 +120,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "doctor": ("Doctor",),
     "fitting": ("Checkpoint", "EarlyStopping"),
     "lbfgs": ("fit_lbfgs",),
+    "many": ("fit_many",),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "LevenbergMarquardt", "Nadam", "RMSprop"),
     "plots": (),
     "progress": ("ProgressBar",),

@@ -389,6 +389,7 @@ class Call:
                 return "early_stopping"
             code = status["rates"]
             while code in (status["slice"], status["rates"]):
+                threads.check_interrupt()
                 if code == status["rates"]:
                     self._renew_rates(plan)
                 elif settings.max_seconds is not None and self.seconds >= settings.max_seconds:
@@ -540,6 +541,7 @@ class Minibatches:
         first = trainer.epoch
         limit = call.settings.max_seconds
         for minibatch, chosen in self._feed():
+            threads.check_interrupt()
             # Looked at where another minibatch follows: an epoch that is whole counts.
             if limit is not None and trainer._position[ROW] > 0 and call.seconds >= limit:
                 return status["slice"]

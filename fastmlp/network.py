@@ -742,7 +742,7 @@ class MLP:
     def copy(self) -> MLP:
         """Return a network of its own with the same parameters."""
         twin = type(self).__new__(type(self))
-        twin.__setstate__(self.__getstate__())
+        twin._restore(self._structure, self.__getstate__())
         return twin
 
     def __copy__(self) -> MLP:
@@ -762,14 +762,26 @@ class MLP:
             }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._set_structure(state["structure"], state["scale"])
-        params = state["params"]
+        # A pickle may come from anywhere: what compiled code will rely on is judged as a user's.
+        self._restore(state["structure"].judged_again(), state)
+
+    def _restore(self, structure: Structure, state: dict[str, Any]) -> None:
+        self._set_structure(structure, state["scale"])
+        params = arrays.as_numbers(state["params"], "params")
         if params.shape != self.params.shape:
             raise ValueError(
                 f"params: got shape {params.shape}, expected {self.params.shape} for a network "
                 f"of sizes {list(self.sizes)}"
             )
         self.params[:] = params
+        for name, buffer in state["buffers"].items():
+            expected = {"inputs": self.sizes[0], "targets": self.sizes[-1]}.get(
+                name.partition(".")[0]
+            )
+            if expected is not None and np.shape(buffer) != (expected,):
+                raise ValueError(
+                    f"buffers[{name!r}]: got shape {np.shape(buffer)}, expected ({expected},)"
+                )
         self._take_buffers(state["buffers"])
 
     def _take_buffers(self, buffers: dict[str, NDArray[np.float64]]) -> None:

@@ -81,6 +81,18 @@ class Structure:
             _checked_dtype(dtype),
         )
 
+    def judged_again(self) -> Structure:
+        """Return the structure as `checked` would make it; raise as it does."""
+        return self.checked(
+            self.sizes,
+            self.activations[:-1],
+            self.activations[-1],
+            self.normalization[:-1],
+            self.dropout,
+            self.input_dropout,
+            self.dtype,
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the tables: their codes are those of this release.
         return type(self), tuple(getattr(self, field.name) for field in fields(self))

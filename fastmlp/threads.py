@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from numbers import Integral
 
@@ -15,6 +18,26 @@ MAX_THREADS = 64
 LEAST_WORK = 250_000
 
 _chosen: int | None = None
+
+
+class Crew:
+    """Trainings that run at once, one network a thread, and are interrupted together."""
+
+    def __init__(self) -> None:
+        self._interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        """Let every training of the crew end as Ctrl-C ends one."""
+        self._interrupted.set()
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if the crew was interrupted."""
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+
+
+# Those at work. A signal comes to the main thread alone, which hands it on.
+_crews: list[Crew] = []
 
 
 def set_num_threads(n_threads: int | None) -> None:
@@ -63,13 +86,34 @@ def get_num_threads() -> int:
     return max(1, min(_processors(), _quota(), MAX_THREADS))
 
 
+@contextmanager
+def one_a_network() -> Iterator[Crew]:
+    """Let no network have more than one thread, while several are trained at once."""
+    crew = Crew()
+    _crews.append(crew)
+    try:
+        yield crew
+    finally:
+        _crews.remove(crew)
+
+
+def check_interrupt() -> None:
+    """Raise `KeyboardInterrupt` in a training that is to end with others."""
+    for crew in _crews:
+        crew.check()
+
+
 def resolve(n_threads: int | None, work: int = LEAST_WORK) -> int:
     """Return ``n_threads`` checked; for None the default, or 1 for too little work.
 
     ``work`` counts multiplications.
     """
     if n_threads is not None:
-        return _checked(n_threads)
+        n_threads = _checked(n_threads)
+    if _crews:
+        return 1
+    if n_threads is not None:
+        return n_threads
     return get_num_threads() if work >= LEAST_WORK else 1
 
 

@@ -241,6 +241,45 @@ def test_a_copy_trains_like_the_original(rng):
 # ---- initial weights
 
 
+def test_a_damaged_pickle_is_refused():
+    """What compiled code relies on is judged again; nothing is read outside an array."""
+    mlp = fm.MLP([4, 6, 3], scale="standard", normalization="batch", seed=0)
+    mlp.fit(np.eye(4), np.eye(4)[:, :3], epochs=1)
+    state = mlp.__getstate__()
+
+    def refused(message, change):
+        damaged = copy.deepcopy(state)
+        change(damaged)
+        with pytest.raises((ValueError, TypeError), match=message):
+            fm.MLP.__new__(fm.MLP).__setstate__(damaged)
+
+    def structure(**values):
+        def change(damaged):
+            for name, value in values.items():
+                object.__setattr__(damaged["structure"], name, value)
+
+        return change
+
+    refused(
+        r"params: got shape \(62,\), expected \(63,\)", lambda s: s.update(params=s["params"][1:])
+    )
+    refused("params: got strings", lambda s: s.update(params=np.array(["0"] * 63)))
+    refused(
+        r"buffers\['inputs.mean'\]: got shape \(3,\), expected \(4,\)",
+        lambda s: s["buffers"].update({"inputs.mean": np.zeros(3)}),
+    )
+    refused("could not broadcast", lambda s: s["buffers"].update({"layers.0.mean": np.zeros(7)}))
+    refused("scale: got 'double'", lambda s: s.update(scale="double"))
+    refused("sizes: got -6, expected whole numbers", structure(sizes=(4, -6, 3)))
+    refused("activation: got 1 names", structure(sizes=(4, 6, 6, 3)))
+    refused("output: unknown name 'evil'", structure(activations=("relu", "evil")))
+    refused("dropout: got 2", structure(dropout=(2,)))
+    refused("dtype: got dtype\\('int32'\\)", structure(dtype=np.dtype("int32")))
+    twin = fm.MLP.__new__(fm.MLP)
+    twin.__setstate__(copy.deepcopy(state))
+    np.testing.assert_array_equal(twin.predict(np.eye(4)), mlp.predict(np.eye(4)))
+
+
 def test_the_same_seed_draws_the_same_weights():
     first, again, other = (fm.MLP([20, 30, 5], seed=seed) for seed in (7, 7, 8))
     assert first.params.tobytes() == again.params.tobytes()

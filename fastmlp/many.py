@@ -1,0 +1,118 @@
+"""Many networks at once: independent trainings, one network a thread, over one set of data."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+from . import threads
+
+__all__ = ["fit_many"]
+
+# Between two looks at whether Ctrl-C was pressed, in seconds.
+LONGEST_WAIT = 0.1
+
+
+def fit_many(
+    jobs: Iterable[Any], X: Any, y: Any = None, *, n_threads: int | None = None
+) -> list[Any]:
+    """Train independent networks at once, one network a thread.
+
+    For networks too small to keep several threads busy each: no processes, no pickling, and the
+    rows are shared. Every result is, bit for bit, that of the same ``fit`` alone.
+
+    Parameters
+    ----------
+    jobs : iterable of MLP, or of pairs (model, options)
+        What to train: an `MLP`, a `Trainer`, or anything else with a ``fit``; of any mixture of
+        shapes. ``options`` are that ``fit``'s own, such as
+        ``{"epochs": 20, "seed": 1}``; ``"X"`` and ``"y"`` among them take the place of those given
+        for all. No model may come twice.
+    X, y : array_like
+        The rows and targets of all of them, which nobody may write to meanwhile.
+    n_threads : int, optional
+        Networks trained at a time. Default: `fastmlp.get_num_threads`. While this runs, fastmlp
+        gives no network more than one thread.
+
+    Returns
+    -------
+    list
+        What each ``fit`` returned, in the order of ``jobs``: of a network its `History`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a job is not of that form.
+    Exception
+        The first error of a ``fit``, with a note that says which job it was. Those under way are
+        finished, those not yet begun are left out.
+
+    Notes
+    -----
+    Ctrl-C ends every training under way as it ends one alone, after its last whole minibatch, and
+    is raised again.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> X, y = fm.datasets.xor()
+    >>> mlps = [fm.MLP([2, n, 1], output="sigmoid", seed=0) for n in (2, 4, 8)]
+    >>> histories = fm.fit_many([(mlp, {"epochs": 10, "seed": 0}) for mlp in mlps], X, y)
+    >>> [len(history["loss"]) for history in histories]
+    [10, 10, 10]
+    """
+    pairs = [_pair(i, job) for i, job in enumerate(jobs)]
+    _check_distinct([model for model, _ in pairs])
+    given = {"X": X} if y is None else {"X": X, "y": y}
+    n_workers = min(threads.resolve(n_threads), max(len(pairs), 1))
+    failed = threading.Event()
+
+    def work(i: int) -> Any:
+        model, options = pairs[i]
+        if failed.is_set():
+            return None
+        try:
+            return model.fit(**(given | dict(options)))
+        except BaseException as error:
+            failed.set()
+            error.add_note(f"fit_many: this is of job {i}, {type(model).__name__}")
+            raise
+
+    with threads.one_a_network() as crew, ThreadPoolExecutor(n_workers) as pool:
+        try:
+            futures = [pool.submit(work, i) for i in range(len(pairs))]
+            pending = set(futures)
+            # In short waits: some packages, such as polars, handle Ctrl-C in a way that does not
+            # wake a long one.
+            while pending:
+                _, pending = wait(pending, LONGEST_WAIT)
+        except BaseException:
+            failed.set()
+            crew.interrupt()
+            raise
+        return [future.result() for future in futures]
+
+
+def _pair(i: int, job: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return the model and the options of a job."""
+    model, options = job if isinstance(job, tuple) and len(job) == 2 else (job, {})
+    if not hasattr(model, "fit") or not isinstance(options, Mapping):
+        raise TypeError(
+            f"jobs[{i}]: got {job!r}, expected a model with a fit, or a pair of a model and a "
+            f"dict of fit's options"
+        )
+    return model, options
+
+
+def _check_distinct(models: list[Any]) -> None:
+    seen: dict[int, int] = {}
+    for i, model in enumerate(models):
+        # Two trainers of one network would train it at once, too.
+        first = seen.setdefault(id(getattr(model, "mlp", model)), i)
+        if first != i:
+            raise ValueError(
+                f"jobs[{i}]: got the same network as jobs[{first}], expected one of its own for "
+                f"each; copy it first"
+            )
