@@ -65,7 +65,6 @@ def fit_many(
     """
     pairs = [_pair(i, job) for i, job in enumerate(jobs)]
     _check_distinct([model for model, _ in pairs])
-    given = {"X": X} if y is None else {"X": X, "y": y}
     n_workers = min(threads.resolve(n_threads), max(len(pairs), 1))
     failed = threading.Event()
 
@@ -74,13 +73,13 @@ def fit_many(
         if failed.is_set():
             return None
         try:
-            return model.fit(**(given | dict(options)))
+            return model.fit(**{"X": X, "y": y, **options})
         except BaseException as error:
             failed.set()
             error.add_note(f"fit_many: this is of job {i}, {type(model).__name__}")
             raise
 
-    with threads.one_a_network() as crew, ThreadPoolExecutor(n_workers) as pool:
+    with threads.one_a_network() as interrupted, ThreadPoolExecutor(n_workers) as pool:
         try:
             futures = [pool.submit(work, i) for i in range(len(pairs))]
             pending = set(futures)
@@ -90,7 +89,7 @@ def fit_many(
                 _, pending = wait(pending, LONGEST_WAIT)
         except BaseException:
             failed.set()
-            crew.interrupt()
+            interrupted.set()
             raise
         return [future.result() for future in futures]
 

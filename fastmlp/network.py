@@ -763,25 +763,26 @@ class MLP:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A pickle may come from anywhere: what compiled code will rely on is judged as a user's.
-        self._restore(state["structure"].judged_again(), state)
-
-    def _restore(self, structure: Structure, state: dict[str, Any]) -> None:
-        self._set_structure(structure, state["scale"])
+        structure: Structure = state["structure"].judged_again()
         params = arrays.as_numbers(state["params"], "params")
-        if params.shape != self.params.shape:
+        if params.shape != (structure.n_params,):
             raise ValueError(
-                f"params: got shape {params.shape}, expected {self.params.shape} for a network "
-                f"of sizes {list(self.sizes)}"
+                f"params: got shape {params.shape}, expected ({structure.n_params},) for a network "
+                f"of sizes {list(structure.sizes)}"
             )
-        self.params[:] = params
+        n_scaled = {"inputs": structure.sizes[0], "targets": structure.sizes[-1]}
         for name, buffer in state["buffers"].items():
-            expected = {"inputs": self.sizes[0], "targets": self.sizes[-1]}.get(
-                name.partition(".")[0]
-            )
+            expected = n_scaled.get(name.partition(".")[0])
             if expected is not None and np.shape(buffer) != (expected,):
                 raise ValueError(
                     f"buffers[{name!r}]: got shape {np.shape(buffer)}, expected ({expected},)"
                 )
+        self._restore(structure, state)
+
+    def _restore(self, structure: Structure, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` has returned, for a structure that has been judged."""
+        self._set_structure(structure, state["scale"])
+        self.params[:] = state["params"]
         self._take_buffers(state["buffers"])
 
     def _take_buffers(self, buffers: dict[str, NDArray[np.float64]]) -> None:

@@ -20,24 +20,9 @@ LEAST_WORK = 250_000
 _chosen: int | None = None
 
 
-class Crew:
-    """Trainings that run at once, one network a thread, and are interrupted together."""
-
-    def __init__(self) -> None:
-        self._interrupted = threading.Event()
-
-    def interrupt(self) -> None:
-        """Let every training of the crew end as Ctrl-C ends one."""
-        self._interrupted.set()
-
-    def check(self) -> None:
-        """Raise `KeyboardInterrupt` if the crew was interrupted."""
-        if self._interrupted.is_set():
-            raise KeyboardInterrupt
-
-
-# Those at work. A signal comes to the main thread alone, which hands it on.
-_crews: list[Crew] = []
+# One for each set of networks that are trained at once; it is set to interrupt them. A signal comes
+# to the main thread alone, which hands it on.
+_at_once: list[threading.Event] = []
 
 
 def set_num_threads(n_threads: int | None) -> None:
@@ -87,20 +72,23 @@ def get_num_threads() -> int:
 
 
 @contextmanager
-def one_a_network() -> Iterator[Crew]:
-    """Let no network have more than one thread, while several are trained at once."""
-    crew = Crew()
-    _crews.append(crew)
+def one_a_network() -> Iterator[threading.Event]:
+    """Let no network have more than one thread, while several are trained at once.
+
+    Setting the event ends all trainings as Ctrl-C ends one.
+    """
+    interrupted = threading.Event()
+    _at_once.append(interrupted)
     try:
-        yield crew
+        yield interrupted
     finally:
-        _crews.remove(crew)
+        _at_once.remove(interrupted)
 
 
 def check_interrupt() -> None:
     """Raise `KeyboardInterrupt` in a training that is to end with others."""
-    for crew in _crews:
-        crew.check()
+    if any(interrupted.is_set() for interrupted in _at_once):
+        raise KeyboardInterrupt
 
 
 def resolve(n_threads: int | None, work: int = LEAST_WORK) -> int:
@@ -110,11 +98,8 @@ def resolve(n_threads: int | None, work: int = LEAST_WORK) -> int:
     """
     if n_threads is not None:
         n_threads = _checked(n_threads)
-    if _crews:
-        return 1
-    if n_threads is not None:
-        return n_threads
-    return get_num_threads() if work >= LEAST_WORK else 1
+        return 1 if _at_once else n_threads
+    return 1 if _at_once or work < LEAST_WORK else get_num_threads()
 
 
 def _checked(n_threads: int) -> int:

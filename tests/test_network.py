@@ -238,9 +238,6 @@ def test_a_copy_trains_like_the_original(rng):
     assert mlp.params.tobytes() == twin.params.tobytes()
 
 
-# ---- initial weights
-
-
 def test_a_damaged_pickle_is_refused():
     """What compiled code relies on is judged again; nothing is read outside an array."""
     mlp = fm.MLP([4, 6, 3], scale="standard", normalization="batch", seed=0)
@@ -278,6 +275,9 @@ def test_a_damaged_pickle_is_refused():
     twin = fm.MLP.__new__(fm.MLP)
     twin.__setstate__(copy.deepcopy(state))
     np.testing.assert_array_equal(twin.predict(np.eye(4)), mlp.predict(np.eye(4)))
+
+
+# ---- initial weights
 
 
 def test_the_same_seed_draws_the_same_weights():
