@@ -88,6 +88,8 @@ def extensions():
                 ("FASTMLP_VECTOR_BYTES", str(variant.vector_bytes)),
                 ("FASTMLP_TILE_ROWS", str(variant.tile_rows)),
                 ("FASTMLP_TILE_VECTORS", str(variant.tile_vectors)),
+                ("FASTMLP_WIDEST_IN_PLACE", str(variant.widest_in_place)),
+                ("FASTMLP_NARROWEST_TO_PACK", str(variant.narrowest_to_pack)),
             ]
             if dtype == "f64":
                 extension.define_macros.append(("FASTMLP_DOUBLE", "1"))

@@ -28,6 +28,7 @@ from .history import History
 from .losses import (
     BinaryCrossEntropy,
     CrossEntropy,
+    HalfPoissonDeviance,
     HalfSquaredError,
     Huber,
     LogCosh,
@@ -80,6 +81,7 @@ __all__ = [
     "Doctor",
     "EarlyStopping",
     "Exponential",
+    "HalfPoissonDeviance",
     "HalfSquaredError",
     "History",
     "Huber",

@@ -90,6 +90,20 @@ def whole_number(argument: str, value: Any, low: int, high: float = math.inf) ->
     return int(value)
 
 
+def flag(argument: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises
+    ------
+    TypeError
+        If it is something else; NumPy's own will do.
+    """
+    # NumPy's bool by its name: this module needs nothing.
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise TypeError(f"{argument}: got {value!r}, expected True or False")
+
+
 def sequence(argument: str, values: Any, what: str) -> list[Any]:
     """Return ``values`` as a list.
 

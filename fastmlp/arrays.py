@@ -262,6 +262,22 @@ class SparseRows(Rows):
         return Rows.not_finite(whole, row, dtype)
 
 
+def is_direct(X: Any, n_in: int, dtype: np.dtype[Any]) -> bool:
+    """Whether the kernels can read inputs as they are, and nothing about them need be judged.
+
+    But for whether they are finite, which the kernels say. A `Rows` takes longer than a tiny
+    network's prediction.
+    """
+    return (
+        type(X) is np.ndarray
+        and X.dtype == dtype
+        and X.ndim == 2
+        and X.shape[1] == n_in
+        and len(X) > 0
+        and X.flags.aligned
+    )
+
+
 def inputs(X: Any, n_in: int, name: str = "X") -> Rows:
     """Return the inputs ``X`` of shape (n, n_in) as `Rows`."""
     # Where there is a sparse array, SciPy has been imported.
@@ -327,6 +343,12 @@ def loss_constants(loss: Loss, n_out: int, dtype: np.dtype[Any]) -> NDArray[Any]
     """Return a loss's constants as the kernels take them."""
     found = loss.constants(n_out)
     return None if found is None else found.astype(dtype)
+
+
+def loss_shares(loss: Loss, n_out: int) -> NDArray[np.float64] | None:
+    """Return a loss's shares as the kernels take them."""
+    found = loss.shares(n_out)
+    return None if found is None else np.array(found, np.float64)
 
 
 def weights(sample_weight: Any, n_rows: int, dtype: np.dtype[Any]) -> Rows | None:

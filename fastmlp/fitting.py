@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, threads
-from .arguments import number, whole_number
+from . import arrays, schedules, threads
+from .arguments import flag, number, whole_number
 from .arrays import loss_code
 from .callbacks import Callback, overrides
 from .metrics import METRICS, Metric
@@ -185,8 +185,7 @@ class Settings:
     validation_split: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shuffle, bool | np.bool_):
-            raise TypeError(f"shuffle: got {self.shuffle!r}, expected True or False")
+        flag("shuffle", self.shuffle)
         whole_number("epochs", self.epochs, 1)
         whole_number("patience", self.patience, 1)
         if self.target_loss is not None:
@@ -252,6 +251,9 @@ class Call:
     ``seen`` are the data that the result depends on: all rows, and those of the validation;
     ``held_out`` the latter alone.
     ``seconds`` is how long it has run before, if it was interrupted and is finished now.
+    ``order_of`` is given the order of rows of the epoch before, at first 0, 1, 2, …, and changes it
+    in place to that of the next; by default a shuffled order depends on the trainer's seed. It may
+    not be shared between two calls, and such a call cannot be resumed.
     """
 
     def __init__(
@@ -261,14 +263,15 @@ class Call:
         data: Data | Stream,
         seen: list[Data],
         held_out: Data | None,
-        listeners: list[Callback],
+        listeners: Sequence[Callback],
         validate: Callable[[], dict[str, float]] | None,
         metrics: Mapping[str, Metric],
         checkpoint: Checkpoint | None,
         seconds: float,
+        order_of: Callable[[NDArray[np.int64]], None] | None = None,
     ) -> None:
         self.trainer, self.settings, self.data, self.seen = trainer, settings, data, seen
-        self.held_out = held_out
+        self.held_out, self.order_of = held_out, order_of
         self.listeners, self.validate, self.checkpoint = listeners, validate, checkpoint
         early = settings.early_stopping
         self.batch_size = trainer.batch_size
@@ -333,7 +336,7 @@ class Call:
             if not trainer.optimizer.elementwise:
                 self.batch_size = len(data)
             elif settings.shuffle:
-                order = np.empty(len(data), np.int64)
+                order = np.arange(len(data))
             code = loss_code(trainer.loss, data.targets, dtype)
             self.steps_per_epoch: int | None = -(-len(data) // min(self.batch_size, len(data)))
         else:
@@ -355,7 +358,7 @@ class Call:
             snapshot=trainer._snapshot,
             buffers_snapshot=trainer._running_snapshot,
             seed=trainer.seed,
-            shuffle=order is not None,
+            shuffle=order is not None and self.order_of is None,
             batch_size=self.batch_size,
             lr=trainer.optimizer.lr,
             target_loss=-math.inf if settings.target_loss is None else settings.target_loss,
@@ -372,7 +375,9 @@ class Call:
         ends = [c for c in self.listeners if overrides(c, "on_epoch_end")]
         watched = trainer.schedule.watches is not None
         early, checkpoint = settings.early_stopping, self.checkpoint
-        listen = bool(begins or ends or self.validate or watched or early or checkpoint)
+        listen = bool(
+            begins or ends or self.validate or watched or early or checkpoint or self.order_of
+        )
         by_hand = Minibatches(self)
         status = trainer._kernels.STATUS
         last = trainer.epoch_range[1]
@@ -383,6 +388,8 @@ class Call:
             trainer._take_losses()
             trainer._losses = (first, found)
             if trainer._position[ROW] == 0:
+                if self.order_of is not None and self.order is not None:
+                    self.order_of(self.order)
                 for listener in begins:
                     listener.on_epoch_begin(trainer)
             if trainer._stop_asked:
@@ -431,6 +438,8 @@ class Call:
         trainer = self.trainer
         if self.validate is not None:
             trainer.history._append(self.validate())
+        if not watched and early is None:
+            return
         measured = trainer.history.last()
         if watched:
             trainer.schedule.after_epoch(trainer._schedule_state, measured)
@@ -464,8 +473,6 @@ class Call:
 
     def _renew_rates(self, plan: Any) -> None:
         """Give the plan the rates of the updates to come."""
-        from . import schedules
-
         trainer = self.trainer
         if isinstance(trainer.schedule, schedules.Constant) or isinstance(self.data, Stream):
             return
@@ -528,7 +535,7 @@ class Minibatches:
             return
         if order is None:
             order = np.arange(len(data))
-        else:
+        elif self.call.order_of is None:
             trainer._kernels.row_order(order, trainer.seed, trainer.epoch)
         for start in range(int(trainer._position[ROW]), len(data), trainer.batch_size):
             chosen = order[start : start + trainer.batch_size]

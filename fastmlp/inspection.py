@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from . import arrays, kernels, threads
 from .arguments import number, whole_number
-from .arrays import loss_code, loss_constants
+from .arrays import loss_code, loss_constants, loss_shares
 
 if TYPE_CHECKING:
     from .fitting import Data
@@ -60,6 +60,7 @@ def layers_of(
         grads=np.empty_like(mlp.params),
         loss=loss_code(trainer.loss, data.targets, mlp.dtype),
         loss_constants=loss_constants(trainer.loss, n_out, mlp.dtype),
+        loss_shares=loss_shares(trainer.loss, n_out),
         missing=trainer.loss.takes_missing,
         settings=np.zeros(1),
         state=np.zeros((0, mlp.n_params), mlp.dtype),

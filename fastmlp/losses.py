@@ -21,6 +21,7 @@ from .arguments import find, number, sequence
 __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "HalfPoissonDeviance",
     "HalfSquaredError",
     "Huber",
     "LogCosh",
@@ -66,6 +67,13 @@ class Loss:
 
     def constants(self, n_out: int) -> NDArray[np.float64] | None:
         """Return the formula's constant for each output, if it has one."""
+        return None
+
+    def shares(self, n_out: int) -> tuple[float, float] | None:
+        """Return what multiplies the sum over the outputs, in the value and in the gradient.
+
+        None for the formula's own: 1 / n_out for both where it is a mean, else 1.
+        """
         return None
 
     def target_columns(self, n_out: int) -> int:
@@ -348,6 +356,26 @@ class Poisson(OutputLoss):
     targets = "counts"
 
 
+@dataclass(frozen=True)
+class HalfPoissonDeviance(OutputLoss):
+    """Sum over the outputs of t·log(t / a) - t + a, with a = exp(z): for counts.
+
+    `Poisson` with the part that depends on the target alone, so that it is 0 for a perfect
+    prediction, and summed. The gradient in z is a - t. Targets are at least 0. McCullagh and
+    Nelder, "Generalized linear models" (1989); the ``"poisson"`` of scikit-learn's MLPRegressor.
+
+    Examples
+    --------
+    >>> import fastmlp as fm
+    >>> fm.HalfPoissonDeviance().outputs
+    ('exp',)
+    """
+
+    name = "half_poisson_deviance"
+    outputs = ("exp",)
+    targets = "counts"
+
+
 _TABLE: tuple[type[Loss], ...] = (
     MeanSquaredError,
     HalfSquaredError,
@@ -358,6 +386,7 @@ _TABLE: tuple[type[Loss], ...] = (
     Quantile,
     LogCosh,
     Poisson,
+    HalfPoissonDeviance,
 )
 
 LOSSES = {loss.name: loss for loss in _TABLE}

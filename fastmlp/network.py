@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from . import activations, arrays, initializers, inspection, kernels, losses, threads
 from .activations import Activation
 from .arguments import number, sequence
-from .arrays import loss_code, loss_constants
+from .arrays import loss_code, loss_constants, loss_shares
 from .metrics import Metric, named_metrics
 from .predictor import Predictor
 from .structure import Structure
@@ -27,10 +27,13 @@ __all__ = ["MLP"]
 # Mean over deviation of an input beyond which its scaling is not folded into weights: float32 has
 # seven digits.
 _FURTHEST_FROM_ZERO = 1e3
+# Elements behind the parameters that the kernels may read, and never use: as many as the widest
+# vector has, so that they can take the last weights by whole vectors.
+_READ_BEHIND = 16
 # The options of `fit` that are the trainer's.
 _OF_TRAINER = (
-    "loss", "optimizer", "batch_size", "schedule", "l1", "l2", "clip_value", "clip_norm",
-    "max_norm", "seed", "n_threads",
+    "loss", "optimizer", "batch_size", "schedule", "l1", "l2", "penalties_over_rows",
+    "clip_value", "clip_norm", "max_norm", "seed", "n_threads",
 )  # fmt: skip
 
 
@@ -204,14 +207,20 @@ class MLP:
         if dtype is None:
             narrow = all(a.dtype.char in "ef" for a in (*Ws, *bs))
             dtype = "float32" if narrow else "float64"
-        mlp = cls.__new__(cls)
         sizes = [Ws[0].shape[0], *(w.shape[1] for w in Ws)]
-        mlp._set_structure(Structure.checked(sizes, activation, output, None, 0, 0, dtype))
+        mlp = cls._blank(Structure.checked(sizes, activation, output, None, 0, 0, dtype))
         for i, (w, b) in enumerate(zip(Ws, bs, strict=True)):
             arrays.Rows(w, f"weights[{i}]").check_finite(mlp.dtype)
             arrays.Rows(b[None, :], f"biases[{i}]").check_finite(mlp.dtype)
             mlp.weights[i][:] = w
             mlp.biases[i][:] = b
+        return mlp
+
+    @classmethod
+    def _blank(cls, structure: Structure, scale: str | float | None = None) -> MLP:
+        """Return a network whose weights and biases are zero, for others to be written in."""
+        mlp = cls.__new__(cls)
+        mlp._set_structure(structure, scale)
         return mlp
 
     def _set_structure(self, structure: Structure, scale: str | float | None = None) -> None:
@@ -221,13 +230,13 @@ class MLP:
         self.dtype = structure.dtype
         self.scale = checked_scale(scale)
         try:
-            params = np.zeros(structure.n_params, self.dtype)
+            memory = np.zeros(structure.n_params + _READ_BEHIND, self.dtype)
         except (MemoryError, ValueError):
             raise MemoryError(
                 f"sizes: got {list(self.sizes)}, {structure.n_params:,} parameters, expected a "
                 f"network that fits the memory; make layers smaller"
             ) from None
-        self._params = params
+        self._params = params = memory[: structure.n_params]
         self._running = np.zeros(structure.n_running)
         self.buffers: dict[str, NDArray[np.float64]] = {}
         weights, biases, gammas, betas = [], [], [], []
@@ -246,6 +255,7 @@ class MLP:
         self.weights, self.biases = tuple(weights), tuple(biases)
         self.gammas, self.betas = tuple(gammas), tuple(betas)
         self._scalings: dict[str, NDArray[np.float64]] = {}
+        self._build = kernels.of(self.dtype)
         self._plan: Any = None
         self._lock = threading.RLock()
         if isinstance(self.scale, float):
@@ -327,6 +337,11 @@ class MLP:
         return len(self.params)
 
     @property
+    def _n_readable(self) -> int:
+        """Elements from the first parameter on that may be read."""
+        return self.n_params + _READ_BEHIND
+
+    @property
     def output(self) -> str:
         """The activation of the last layer."""
         return self.activations[-1]
@@ -397,11 +412,12 @@ class MLP:
     def _predicting_plan(self) -> Any:
         """Return the plan that predicts with the network; the lock must be held."""
         if self._plan is None:
-            self._plan = kernels.of(self.dtype).Plan(
+            self._plan = self._build.Plan(
                 *self._structure.tables,
                 self.params,
                 buffers=self._running,
                 output_scaling=self._scaling("targets"),
+                readable=self._n_readable,
             )
         return self._plan
 
@@ -431,15 +447,20 @@ class MLP:
         ValueError, TypeError
             If ``X`` has another number of columns, no rows, or a number that is not finite.
         """
-        rows = arrays.inputs(X, self.sizes[0])
-        n_threads = threads.resolve(n_threads, len(rows) * self.n_params)
-        result = arrays.output_buffer(out, (len(rows), self.sizes[-1]), self.dtype)
-        if out is not None and np.may_share_memory(out, rows.array):
-            rows = rows.take(np.arange(len(rows)))
+        direct = out is None and not self._scalings
+        direct = direct and arrays.is_direct(X, self.sizes[0], self.dtype)
+        rows = None if direct else arrays.inputs(X, self.sizes[0])
+        n = len(X if rows is None else rows)
+        n_threads = threads.resolve(n_threads, n * len(self._params))
+        result = arrays.output_buffer(out, (n, self.sizes[-1]), self.dtype)
+        if out is not None and rows is not None and np.may_share_memory(out, rows.array):
+            rows = rows.take(np.arange(n))
         with self._lock:
-            bad = self._predicting_plan().predict(self._source(rows), result, n_threads)
+            plan = self._predicting_plan()
+            source = self._build.Source(X) if rows is None else self._source(rows)
+            bad = plan.predict(source, result, n_threads)
         if bad >= 0:
-            raise rows.not_finite(bad, self.dtype)
+            raise (rows or arrays.inputs(X, self.sizes[0])).not_finite(bad, self.dtype)
         return result
 
     def freeze(self) -> Predictor:
@@ -556,6 +577,7 @@ class MLP:
                 prediction,
                 loss_code(loss, targets, self.dtype),
                 loss_constants(loss, self.sizes[-1], self.dtype),
+                loss_shares(loss, self.sizes[-1]),
                 loss.takes_missing,
                 loss.reduction == "mean",
                 threads.resolve(n_threads),
@@ -665,8 +687,8 @@ class MLP:
         y : array_like, shape (n,) or (n, n_out)
         **options
             Those of `Trainer` (``loss``, ``optimizer``, ``batch_size``, ``schedule``, ``l1``,
-            ``l2``, ``clip_value``, ``clip_norm``, ``max_norm``, ``seed``, ``n_threads``) and of
-            `Trainer.fit` (``epochs``, ``shuffle``, ``verbose``, …).
+            ``l2``, ``penalties_over_rows``, ``clip_value``, ``clip_norm``, ``max_norm``, ``seed``,
+            ``n_threads``) and of `Trainer.fit` (``epochs``, ``shuffle``, ``verbose``, …).
 
         Returns
         -------
@@ -710,8 +732,8 @@ class MLP:
         optimizer : str or Optimizer, default "sgd"
         sample_weight : array_like, shape (n,), optional
         **settings
-            Others of `Trainer`: ``l1``, ``l2``, ``clip_value``, ``clip_norm``, ``max_norm``,
-            ``seed``.
+            Others of `Trainer`: ``l1``, ``l2``, ``penalties_over_rows``, ``clip_value``,
+            ``clip_norm``, ``max_norm``, ``seed``.
 
         Returns
         -------
@@ -770,9 +792,8 @@ class MLP:
                 f"params: got shape {params.shape}, expected ({structure.n_params},) for a network "
                 f"of sizes {list(structure.sizes)}"
             )
-        n_scaled = {"inputs": structure.sizes[0], "targets": structure.sizes[-1]}
         for name, buffer in state["buffers"].items():
-            expected = n_scaled.get(name.partition(".")[0])
+            expected = structure.scaled.get(name.partition(".")[0])
             if expected is not None and np.shape(buffer) != (expected,):
                 raise ValueError(
                     f"buffers[{name!r}]: got shape {np.shape(buffer)}, expected ({expected},)"
@@ -787,7 +808,7 @@ class MLP:
 
     def _take_buffers(self, buffers: dict[str, NDArray[np.float64]]) -> None:
         """Copy buffers saved before."""
-        scalings = [what for what in ("inputs", "targets") if f"{what}.mean" in buffers]
+        scalings = [what for what in self._structure.scaled if f"{what}.mean" in buffers]
         self._set_scalings(
             {what: (buffers[f"{what}.mean"], buffers[f"{what}.std"]) for what in scalings}
         )

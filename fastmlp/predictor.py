@@ -82,8 +82,7 @@ class Predictor:
         ValueError, TypeError
             If ``X`` has another number of columns, no rows, or a number that is not finite.
         """
-        direct = type(X) is np.ndarray and X.dtype == self.dtype and X.flags.aligned
-        if direct and X.ndim == 2 and X.shape[1] == self.sizes[0] and len(X):
+        if arrays.is_direct(X, self.sizes[0], self.dtype):
             n, source = len(X), self._build.Source(X, scaling=self._scaling)
         else:
             rows = arrays.inputs(X, self.sizes[0])

@@ -246,7 +246,7 @@ def _shapes(
         if structure.is_batch(i):
             shapes[f"buffers.layers.{i}.mean"] = [n_out], "F64"
             shapes[f"buffers.layers.{i}.variance"] = [n_out], "F64"
-    for what, size in (("inputs", structure.sizes[0]), ("targets", structure.sizes[-1])):
+    for what, size in structure.scaled.items():
         # With scale="standard" from the first training on, for targets only with some losses.
         if scale is not None and file.holds(f"buffers.{what}.mean"):
             shapes[f"buffers.{what}.mean"] = shapes[f"buffers.{what}.std"] = [size], "F64"

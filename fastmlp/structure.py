@@ -102,6 +102,11 @@ class Structure:
         """The activation of the last layer."""
         return self.activations[-1]
 
+    @property
+    def scaled(self) -> dict[str, int]:
+        """What may be scaled, and how many columns each has."""
+        return {"inputs": self.sizes[0], "targets": self.sizes[-1]}
+
     @cached_property
     def parts(self) -> tuple[LayerParts, ...]:
         """Where each layer's numbers lie: ``w``, ``b``, then what its normalisation learns."""

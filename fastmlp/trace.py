@@ -142,8 +142,9 @@ class Trace:
     optimizer : str
         The optimizer and its settings.
     learning_rate : float
-    settings : dict of str to float
-        Those of ``l1``, ``l2``, ``clip_value``, ``clip_norm`` and ``max_norm`` that were given.
+    settings : dict of str to float or bool
+        Those of ``l1``, ``l2``, ``penalties_over_rows``, ``clip_value``, ``clip_norm`` and
+        ``max_norm`` that were given.
     seed : int
         What decided the dropout.
 
@@ -190,7 +191,11 @@ class Trace:
         if self.loss != self.data_loss:
             shown += f", without penalties {self.data_loss:.10g}"
         if self.settings:
-            shown += f" ({', '.join(f'{key}={value:g}' for key, value in self.settings.items())})"
+            given = (
+                f"{key}={value if value is True else f'{value:g}'}"
+                for key, value in self.settings.items()
+            )
+            shown += f" ({', '.join(given)})"
         lines.append(shown)
         for number, layer in reversed(list(enumerate(self.layers, 1))):
             lines += layer._backward_lines(number)
@@ -242,7 +247,8 @@ def trace(
     optimizer : str or Optimizer, default "sgd"
     sample_weight : array_like, shape (n,), optional
     **settings
-        Others of `Trainer`: ``l1``, ``l2``, ``clip_value``, ``clip_norm``, ``max_norm``, ``seed``.
+        Others of `Trainer`: ``l1``, ``l2``, ``penalties_over_rows``, ``clip_value``,
+        ``clip_norm``, ``max_norm``, ``seed``.
 
     Returns
     -------
@@ -316,11 +322,8 @@ def trace(
                 }
             )
         )
-    given = {
-        name: getattr(trainer, name)
-        for name in ("l1", "l2", "clip_value", "clip_norm", "max_norm")
-        if getattr(trainer, name)
-    }
+    options = ("l1", "l2", "penalties_over_rows", "clip_value", "clip_norm", "max_norm")
+    given = {name: getattr(trainer, name) for name in options if getattr(trainer, name)}
     return Trace(
         loss=value,
         layers=tuple(layers),

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, inspection, kernels, losses, optimizers, threads
-from .arguments import number, whole_number
-from .arrays import loss_code, loss_constants
+from .arguments import flag, number, whole_number
+from .arrays import loss_code, loss_constants, loss_shares
 from .callbacks import Callback, Progress, checked, overrides
 from .fitting import (
     EPOCH,
@@ -54,9 +54,10 @@ class Trainer:
         The network; its ``params`` are changed in place.
     loss : str or Loss, optional
         ``"mse"``, ``"half_squared_error"``, ``"cross_entropy"``, ``"binary_cross_entropy"``,
-        ``"mae"``, ``"huber"``, ``"quantile"``, ``"log_cosh"``, ``"poisson"``, or an object such as
-        ``HalfSquaredError(reduction="sum")``. Default: by the network's output, cross-entropy for
-        softmax, binary cross-entropy for sigmoid, poisson for exp, else mse.
+        ``"mae"``, ``"huber"``, ``"quantile"``, ``"log_cosh"``, ``"poisson"``,
+        ``"half_poisson_deviance"``, or an object such as ``HalfSquaredError(reduction="sum")``.
+        Default: by the network's output, cross-entropy for softmax, binary cross-entropy for
+        sigmoid, poisson for exp, else mse.
     optimizer : str or Optimizer, default "adam"
         ``"sgd"``, ``"adam"``, ``"adamw"``, ``"nadam"``, ``"rmsprop"``, ``"adagrad"``, or an object
         such as ``SGD(lr=0.1, momentum=0.9)``.
@@ -70,6 +71,9 @@ class Trainer:
     l1, l2 : float, default 0
         Add ``l1 · Σ|w|`` and ``l2 / 2 · ‖W‖²`` to every objective: weights only, not divided by
         anything.
+    penalties_over_rows : bool, default False
+        Divide both by the number of rows in the minibatch, or by the sum of their weights, as
+        scikit-learn divides its ``alpha``.
     clip_value : float, optional
         The highest size of any element of the gradient; a step cuts what exceeds it.
     clip_norm : float, optional
@@ -128,6 +132,7 @@ class Trainer:
         schedule: Any = None,
         l1: float = 0.0,
         l2: float = 0.0,
+        penalties_over_rows: bool = False,
         clip_value: float | None = None,
         clip_norm: float | None = None,
         max_norm: float | None = None,
@@ -145,6 +150,7 @@ class Trainer:
         self._loss.target_columns(mlp.sizes[-1])
         self._check_optimizer(
             l1=l1,
+            penalties_over_rows=penalties_over_rows,
             clip_value=clip_value,
             clip_norm=clip_norm,
             max_norm=max_norm,
@@ -154,6 +160,7 @@ class Trainer:
         self.batch_size = batch_size
         self._schedule = schedules.get(schedule)
         self._l1, self._l2 = number("l1", l1, 0), number("l2", l2, 0)
+        self._penalties_over_rows = flag("penalties_over_rows", penalties_over_rows)
         self._clip_value = _limit("clip_value", clip_value)
         self._clip_norm = _limit("clip_norm", clip_norm)
         self._max_norm = _limit("max_norm", max_norm)
@@ -242,6 +249,11 @@ class Trainer:
         return self._l2
 
     @property
+    def penalties_over_rows(self) -> bool:
+        """Whether the minibatch's rows divide the two."""
+        return self._penalties_over_rows
+
+    @property
     def clip_value(self) -> float | None:
         """The highest size of an element of the gradient."""
         return self._clip_value
@@ -269,8 +281,9 @@ class Trainer:
     def _take_losses(self) -> None:
         """Add the losses that compiled code has written down since the last time."""
         first, found = self._losses
-        loss = self._history["loss"]
-        loss.extend(found[len(loss) - first : self.epoch - first].tolist())
+        known = self._history._n_epochs
+        if self.epoch > known:
+            self._history._take(known, found[known - first : self.epoch - first])
 
     def _count_epoch(self, loss: float) -> None:
         """Note an epoch that was not trained by compiled code, for doors to other optimizers."""
@@ -313,7 +326,7 @@ class Trainer:
             mlp = self.mlp
             penalties = (
                 self.l1, self.l2, self.optimizer.weight_decay, self.clip_value or 0,
-                self.clip_norm or 0, self.max_norm or 0,
+                self.clip_norm or 0, self.max_norm or 0, self.penalties_over_rows,
             )  # fmt: skip
             self._plan = self._kernels.Plan(
                 *mlp._structure.tables,
@@ -324,6 +337,7 @@ class Trainer:
                 grads=self.grads,
                 loss=code,
                 loss_constants=loss_constants(self.loss, mlp.sizes[-1], mlp.dtype),
+                loss_shares=loss_shares(self.loss, mlp.sizes[-1]),
                 missing=self.loss.takes_missing,
                 mean=self.loss.reduction == "mean",
                 penalties=np.array(penalties, np.float64),
@@ -333,11 +347,17 @@ class Trainer:
                 settings=np.array(self.optimizer.settings, np.float64),
                 state=self._state,
                 memory=self._memory,
+                readable=mlp._n_readable,
             )
         elif self._plan_code != code:
             self._plan.set_loss(code)
         self._plan_code = code
         return self._plan
+
+    def _rest(self) -> None:
+        """Give back the memory of the plan, which is made anew when it is needed."""
+        self._plan = self._plan_code = None
+        self._stage = "start"
 
     # ---- the loop by hand
 
@@ -728,7 +748,29 @@ class Trainer:
         if validate is not None:
             validate()  # so that a metric that fails does so first
         _warn_of_zeros(self.mlp)
+        self._run(
+            given, data, seen, held_out=held_out, listeners=listeners, validate=validate,
+            metrics=wanted, checkpoint=checkpoint, unfinished=unfinished,
+        )  # fmt: skip
+        if self.history.stop_reason == "diverged" and not self._quiet:
+            self._warn_of_divergence()
+        return self.history
 
+    def _run(
+        self,
+        settings: Settings,
+        data: Data | Stream,
+        seen: list[Data],
+        *,
+        held_out: Data | None = None,
+        listeners: Sequence[Callback] = (),
+        validate: Callable[[], dict[str, float]] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        checkpoint: Checkpoint | None = None,
+        unfinished: Unfinished | None = None,
+        order_of: Callable[[NDArray[np.int64]], None] | None = None,
+    ) -> None:
+        """Do what `fit` does, on arguments that have been judged; see `Call` for what they are."""
         with self._alone("fit"):
             self._stage = "start"
             self._stop_asked = False
@@ -736,12 +778,11 @@ class Trainer:
                 # A call begins with a whole epoch, also after one that was interrupted.
                 self._running[:] = 0.0, math.inf
                 self._position[[ROW, STALE]] = 0
-                self.epoch_range = (self.epoch, self.epoch + given.epochs)
+                self.epoch_range = (self.epoch, self.epoch + settings.epochs)
                 self._best = Best(self.mlp.params, self.mlp._running)
             call = Call(
-                self, given, data, seen, held_out, listeners, validate, wanted,
-                checkpoint,
-                0.0 if unfinished is None else unfinished.seconds,
+                self, settings, data, seen, held_out, listeners, validate, metrics or {},
+                checkpoint, 0.0 if unfinished is None else unfinished.seconds, order_of,
             )  # fmt: skip
             if unfinished is not None and call.fingerprint() != unfinished.fingerprint:
                 raise ValueError(
@@ -751,13 +792,10 @@ class Trainer:
             self._unfinished = None
             self.history.stop_reason = None
             self.history.stop_reason = reason = call.run()
-            if reason == "diverged" and not self._quiet:
-                self._warn_of_divergence()
             if checkpoint is not None and reason != "interrupted":
                 self.save_checkpoint(checkpoint.path)
             for listener in listeners:
                 listener.on_fit_end(self)
-        return self.history
 
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> float:
         """Train on rows once, in the order they have: for data that come piece by piece.
@@ -991,6 +1029,7 @@ class Trainer:
             schedule=schedule,
             l1=self.l1,
             l2=self.l2,
+            penalties_over_rows=self.penalties_over_rows,
             clip_value=self.clip_value,
             clip_norm=self.clip_norm,
             max_norm=self.max_norm,

@@ -244,6 +244,15 @@ def poisson_dz(z, a, t):
     return (a - t) / a.shape[1]
 
 
+def half_poisson_deviance(z, a, t):
+    # t·log t is 0 where t is.
+    return (t * (np.log(np.where(t > 0, t, 1)) - z) - t + a).sum(axis=1)
+
+
+def half_poisson_deviance_dz(z, a, t):
+    return a - t
+
+
 LOSSES = {
     "mse": (mse, mse_da, "a"),
     "half_squared_error": (half_squared_error, half_squared_error_da, "a"),
@@ -255,7 +264,19 @@ LOSSES = {
     "quantile": (quantile, quantile_da, "a"),
     "log_cosh": (log_cosh, log_cosh_da, "a"),
     "poisson": (poisson, poisson_dz, "z"),
+    "half_poisson_deviance": (half_poisson_deviance, half_poisson_deviance_dz, "z"),
 }
+# Those that are a mean over the outputs; the others are a sum.
+MEANS = {"mse", "binary_cross_entropy", "mae", "huber", "quantile", "log_cosh", "poisson"}
+
+
+def factors(loss, n_out, shares):
+    """What value and derivative are multiplied by, to have these shares of the sum over outputs."""
+    if shares is None:
+        return 1, 1
+    own = 1 / n_out if loss in MEANS else 1
+    return shares[0] / own, shares[1] / own
+
 
 # ---- a network, forward and back
 
@@ -280,20 +301,32 @@ def forward(layers, x):
     return z, a
 
 
-def objective(layers, x, t, loss, *, row_weights=None, mean=True, l1=0.0, l2=0.0):
-    """Return Σ w·loss / Σ w over the rows, or the sum, and l1·Σ|W| + l2/2·‖W‖²."""
+def objective(
+    layers, x, t, loss, *, row_weights=None, mean=True, l1=0.0, l2=0.0, over_rows=False, shares=None
+):
+    """Return Σ w·loss / Σ w over the rows, or the sum, and l1·Σ|W| + l2/2·‖W‖².
+
+    ``over_rows`` divides the penalties by Σ w.
+    """
     z, a = forward(layers, x)
-    weights = np.ones(len(x)) if row_weights is None else row_weights
-    total = (weights * LOSSES[loss][0](z[-1], a[-1], t)).sum()
+    weights = np.ones(len(x)) if row_weights is None else row_weights.astype(np.float64)
+    factor, _ = factors(loss, a[-1].shape[1], shares)
+    total = factor * (weights * LOSSES[loss][0](z[-1], a[-1], t)).sum()
     penalty = sum(l1 * np.abs(w).sum() + l2 / 2 * (w**2).sum() for w, _, _ in layers)
-    return total / (weights.sum() if mean else 1) + penalty
+    weight_sum = weights.sum()
+    return total / (weight_sum if mean else 1) + penalty / (weight_sum if over_rows else 1)
 
 
-def backward(layers, x, t, loss, *, row_weights=None, mean=True, l1=0.0, l2=0.0):
+def backward(
+    layers, x, t, loss, *, row_weights=None, mean=True, l1=0.0, l2=0.0, over_rows=False, shares=None
+):
     """Return the objective's gradient, flat, and ``dz`` of every layer."""
     z, a = forward(layers, x)
-    weights = np.ones(len(x)) if row_weights is None else row_weights
-    weights = weights / (weights.sum() if mean else 1)
+    weights = np.ones(len(x)) if row_weights is None else row_weights.astype(np.float64)
+    weight_sum = weights.sum()
+    _, factor = factors(loss, a[-1].shape[1], shares)
+    weights = factor * weights / (weight_sum if mean else 1)
+    l1, l2 = np.array([l1, l2]) / (weight_sum if over_rows else 1)
     _, derivative, by = LOSSES[loss]
     dz = weights[:, None] * derivative(z[-1], a[-1], t)
     if by == "a":

@@ -22,6 +22,9 @@ def spoiled(array, row, column, value):
     return copied
 
 
+COUNTS_BELOW_0 = spoiled(LABELS[:, None] * [1, 2], 3, 1, -1)
+
+
 def masked(array):
     return np.ma.masked_array(array, mask=np.zeros(array.shape, bool))
 
@@ -37,6 +40,7 @@ class Workshop:
         self.class_trainer = fm.Trainer(self.classifier, seed=0)
         self.class_trainer.fit(X, LABELS, epochs=2)
         self.binary = fm.MLP([3, 4, 2], output="sigmoid", seed=0)
+        self.counter = fm.MLP([3, 4, 2], output="exp", seed=0)
         self.wide = fm.MLP([3, 1000], output="softmax", seed=0)
 
     def fit(self, X=X, y=Y, **options):
@@ -57,7 +61,7 @@ class Workshop:
         """All that a mistake could have changed."""
         trainers = self.trainer, self.class_trainer
         return (
-            [m.params.tobytes() for m in (self.mlp, self.classifier, self.binary, self.wide)],
+            [mlp.params.tobytes() for mlp in vars(self).values() if isinstance(mlp, fm.MLP)],
             [{**t.history, "why": t.history.stop_reason} for t in trainers],
             [(t.epoch, t.n_steps, t.epoch_range, t.grads.tobytes()) for t in trainers],
             [(t._state.tobytes(), t._position.tobytes()) for t in trainers],
@@ -246,6 +250,18 @@ mistakes(
         r"y: row 3 holds 1\.01 in column 1, expected a number from 0 to 1 for 'binary_cross",
     ),
     (lambda w: w.binary.fit(X, Y - 0.5), ValueError, r"y: row 0 holds -0\.5 in column 0, expected"),
+    *(
+        (
+            lambda w, call=call, loss=loss: call(w.counter, loss),
+            ValueError,
+            rf"y: row 3 holds -1\.0 in column 1, expected a number of at least 0 for '{loss}'; for",
+        )
+        for loss in ("poisson", "half_poisson_deviance")
+        for call in (
+            lambda mlp, loss: mlp.fit(X, COUNTS_BELOW_0, loss=loss),
+            lambda mlp, loss: mlp.evaluate(X, COUNTS_BELOW_0, loss=loss),
+        )
+    ),
     (
         lambda w: w.fit(sample_weight=np.linspace(-1, 1, 10)),
         ValueError,
@@ -417,6 +433,24 @@ mistakes(
     (lambda w: fm.Trainer(w.mlp, l2=-1), ValueError, r"l2: got -1, expected a finite number of at"),
     (lambda w: fm.Trainer(w.mlp, l2=NAN), ValueError, r"l2: got nan, expected a finite number"),
     (lambda w: fm.Trainer(w.mlp, l2="0"), ValueError, r"l2: got '0', expected a finite number"),
+    *(
+        (
+            lambda w, given=given: fm.Trainer(w.mlp, l2=1, penalties_over_rows=given),
+            TypeError,
+            rf"penalties_over_rows: got {given!r}, expected True or False",
+        )
+        for given in ("yes", 1, None)
+    ),
+    (
+        lambda w: w.mlp.trace(X, Y, penalties_over_rows="no"),
+        TypeError,
+        r"penalties_over_rows: got 'no', expected True or False",
+    ),
+    (
+        lambda w: w.mlp.fit(X, Y, penalties_over_rows="no"),
+        TypeError,
+        r"penalties_over_rows: got 'no', expected True or False",
+    ),
     (lambda w: fm.Trainer(w.mlp, seed=-1), ValueError, r"seed: got -1, expected a whole number"),
     (lambda w: fm.Trainer(w.mlp, seed=2**64), ValueError, r"seed: got 18446744073709551616, expec"),
     (lambda w: fm.Trainer(w.mlp, seed=0.5), ValueError, r"seed: got 0\.5, expected a whole number"),
@@ -527,9 +561,13 @@ DEFAULT_LOSS = {
     "sigmoid": "binary_cross_entropy",
     "exp": "poisson",
 }
+# Losses that go with one output only.
+ONLY_OUTPUT = {loss: output for output, loss in DEFAULT_LOSS.items()} | {
+    "half_poisson_deviance": "exp"
+}
 FIXES = {
     (loss, output): DEFAULT_LOSS.get(output, "mse")
-    for own, loss in DEFAULT_LOSS.items()
+    for loss, own in ONLY_OUTPUT.items()
     for output in activations.ACTIVATIONS
     if output != own
 }

@@ -28,14 +28,19 @@ SHAPES = {
     "batches of some chunks": ([20, 30, 3], 1000, 300),
     "one batch of many chunks": ([12, 16, 3], 8000, 8000),
     "many parameters": ([300, 280, 3], 300, 140),
+    "layers updated block by block": ([257, 300, 271, 3], 170, 100),
 }
 each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-# Every shape with one optimizer, and every optimizer with one shape.
+# Every shape with one optimizer, and every optimizer with two shapes.
 each_shape_and_optimizer = pytest.mark.parametrize(
     ("shape", "optimizer"),
     [
         *(pytest.param(shape, MOMENTUM, id=name) for name, shape in SHAPES.items()),
         *(pytest.param(SHAPES["small batches"], o, id=o.kernel) for o in OPTIMIZERS),
+        *(
+            pytest.param(SHAPES["layers updated block by block"], o, id=f"{o.kernel}, by blocks")
+            for o in (*OPTIMIZERS, fm.AdamW(lr=0.01, weight_decay=0.1))
+        ),
     ],
 )
 SEED, EPOCHS = 7, 3

@@ -547,9 +547,14 @@ MISSING = {
         lambda z, t: (np.logaddexp(0, z) - z * t, sigmoid(z) - t),
     ),
     "poisson": (fm.Poisson, {}, lambda z, t: (np.exp(z) - t * z, np.exp(z) - t)),
+    "half_poisson_deviance": (
+        fm.HalfPoissonDeviance,
+        {},
+        lambda z, t: (t * (np.log(np.where(t > 0, t, 1)) - z) - t + np.exp(z), np.exp(z) - t),
+    ),
     "half_squared_error": (fm.HalfSquaredError, {}, lambda z, t: ((z - t) ** 2 / 2, z - t)),
 }
-OUTPUTS = {"binary_cross_entropy": "sigmoid", "poisson": "exp"}
+OUTPUTS = {"binary_cross_entropy": "sigmoid", "poisson": "exp", "half_poisson_deviance": "exp"}
 each_loss = pytest.mark.parametrize("name", MISSING)
 
 
@@ -583,7 +588,7 @@ def by_hand(name, reduction, mlp, X, y, weights):
     known = ~np.isnan(y)
     values, slopes = MISSING[name][2](z, np.where(known, y, 0))
     of_each = known / np.maximum(known.sum(axis=1), 1)[:, None]
-    if name == "half_squared_error":
+    if name.startswith("half_"):
         of_each = known.astype(float)
     weights = weights * known.any(axis=1)
     if reduction == "mean":

@@ -1259,6 +1259,7 @@ OPTIONS = {
     "layer": {"normalization": "layer"},
     "clip_norm": {"clip_norm": 1e-3, "clip_value": 1e-3},
     "max_norm": {"max_norm": 0.5, "l1": 1e-4, "l2": 1e-3},
+    "penalties over rows": {"l1": 0.1, "l2": 1.0, "penalties_over_rows": True},
     "schedule": {"schedule": fm.Warmup(fm.Cosine(), steps=2)},
     "label smoothing": {"loss": fm.CrossEntropy(label_smoothing=0.1)},
     "scale": {"scale": "standard"},

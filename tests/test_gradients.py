@@ -32,6 +32,7 @@ KINKS = {
 BESIDE = {
     "plain": ({}, {}),
     "l1 and l2": ({}, {"l1": 0.01, "l2": 0.02}),
+    "l1 and l2 over rows": ({}, {"l1": 0.1, "l2": 0.2, "penalties_over_rows": True}),
     "dropout": ({"dropout": 0.3, "input_dropout": 0.2}, {}),
     "batch": ({"normalization": "batch"}, {}),
     "layer": ({"normalization": "layer"}, {}),

@@ -185,7 +185,9 @@ def test_looking_leaves_a_training_alone():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("name", ["mse", "half_squared_error", "cross_entropy", "poisson"])
+@pytest.mark.parametrize("name", [
+    "mse", "half_squared_error", "cross_entropy", "poisson", "half_poisson_deviance",
+])  # fmt: skip
 def test_gradients_of_rows_make_up_that_of_the_minibatch(name, reduction, dtype, rng):
     """And each is that of its row alone. The penalty has no part in them."""
     loss = fm.losses.LOSSES[name](reduction=reduction)
@@ -480,6 +482,16 @@ def test_the_same_seed_finds_the_same(digits):
     np.testing.assert_array_equal(one.losses, same.losses)
     other = make_trainer(4).find_learning_rate(*digits)
     assert not np.array_equal(one.losses[:50], other.losses[:50])
+
+
+def test_a_search_has_the_trainers_penalties(digits):
+    n = len(digits[0])
+    plain, penalised, over_rows = (
+        make_trainer(batch_size=n, **options).find_learning_rate(*digits, steps=10).losses[0]
+        for options in ({}, {"l2": 0.5}, {"l2": 0.5 * n, "penalties_over_rows": True})
+    )
+    assert penalised > plain + 1
+    assert over_rows == pytest.approx(penalised, rel=1e-6)
 
 
 @pytest.mark.parametrize("lowest", [1e3, 1e20])

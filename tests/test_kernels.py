@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmlp import activations, kernels, losses
+from fastmlp.kernels.variants import VARIANTS
 from fastmlp.structure import Structure
 
 # Units of eps·√n. The worst seen in any build is 1.5, in float64, where half is the reference's; of
@@ -47,13 +48,15 @@ SETTINGS = {name: [0.9] for name in kernels.float64.OPTIMIZERS} | {
     "adagrad": [0.01, 1e-3],
 }
 # Indices into the penalties of a plan.
-L1, L2, PENALTIES = 0, 1, 6
+L1, L2, OVER_ROWS, PENALTIES = 0, 1, 6, 7
 # Elements: the parameters one task of an update takes.
 UPDATE_BLOCK = 16384
+VARIANT = next(variant for variant in VARIANTS if variant.name == kernels.VARIANT)
 # Columns: wider right-hand sides are packed, if there are at least so many rows, in groups.
-WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = 96, 32, 64
-# Columns of dz from which x is packed for dw, and the tiles that one block of x's columns holds.
-NARROWEST_TO_PACK, TILES_IN_BLOCK = 384, 16
+WIDEST_IN_PLACE, FEWEST_ROWS_TO_PACK, GROUP_COLUMNS = VARIANT.widest_in_place, 32, 128
+# Columns of dz from which x is packed for dw, where it ever is, and the tiles that one block of x's
+# columns holds.
+NARROWEST_TO_PACK, TILES_IN_BLOCK = min(VARIANT.narrowest_to_pack, 384), 16
 
 # Multiplications of vectors, up to which a product goes past the tiles, and the rows of w that are
 # read together for a single row of x.
@@ -74,7 +77,7 @@ def widths(build):
 
 
 def k_block(build):
-    return 32768 // (build.TILE[1] * np.dtype(build.DTYPE).itemsize) + 8
+    return 4096 // np.dtype(build.DTYPE).itemsize + 8
 
 
 def units(got, wanted, n, dtype):
@@ -120,9 +123,12 @@ class Net:
             "state": Guarded((3, n), dtype, 0),
         }
         self.params, self.grads, self.state = (g.array for g in self.guards.values())
-        self.options = {"mean": True, "l1": 0.0, "l2": 0.0} | options
+        plain = {"mean": True, "l1": 0.0, "l2": 0.0, "over_rows": False, "shares": None}
+        self.options = options = plain | options
         penalties = np.zeros(PENALTIES)
-        penalties[[L1, L2]] = self.options["l1"], self.options["l2"]
+        penalties[[L1, L2, OVER_ROWS]] = options["l1"], options["l2"], options["over_rows"]
+        shares = options["shares"]
+        self.shares = None if shares is None else read_only(np.array(shares))
         self.constants = constants_of(loss, sizes[-1], self.dtype)
         self.plan = self.build.Plan(
             *self.tables,
@@ -130,6 +136,7 @@ class Net:
             grads=self.grads,
             loss=self.build.LOSSES[loss],
             loss_constants=self.constants,
+            loss_shares=self.shares,
             mean=self.options["mean"],
             penalties=read_only(penalties),
             optimizer=self.build.OPTIMIZERS[optimizer],
@@ -218,6 +225,9 @@ def targets_for(loss, output, t, rng):
         return read_only(rng.uniform(0, 0.3, t.shape).astype(t.dtype))
     if loss == "poisson":
         return read_only(rng.uniform(20, 30, t.shape).astype(t.dtype))
+    if loss == "half_poisson_deviance":
+        counts = rng.uniform(20, 30, t.shape) * (rng.random(t.shape) < 0.8)
+        return read_only(counts.astype(t.dtype))
     if output == "softmax":
         return read_only(rng.normal(0, 5, t.shape).astype(t.dtype))
     return t
@@ -272,12 +282,13 @@ def check_scores(net, x, t, row_weights=None, n_threads=1):
     code = net.build.LOSSES[net.loss]
     for mean in (True, False):
         value, bad = net.plan.evaluate(
-            source(x), source(t), weights, out, code, net.constants, False, mean, n_threads
-        )
+            source(x), source(t), weights, out, code, net.constants, net.shares, False, mean,
+            n_threads,
+        )  # fmt: skip
         assert bad == -1
         np.testing.assert_array_equal(out, predicted)
         wanted = reference.objective(
-            net.layers(), x, t, net.loss, row_weights=row_weights, mean=mean
+            net.layers(), x, t, net.loss, row_weights=row_weights, mean=mean, shares=net.shares
         )
         assert units(value, wanted, n + net.sizes[-1] + len(x), net.dtype) <= K
     net.assert_intact()
@@ -289,9 +300,7 @@ def check_scores(net, x, t, row_weights=None, n_threads=1):
 @pytest.mark.parametrize(
     "name",
     [
-        "WIDEST_IN_PLACE",
         "FEWEST_ROWS_TO_PACK",
-        "NARROWEST_TO_PACK",
         "LARGEST_STRAIGHT",
         "ROWS_AT_ONCE",
         "SUMS_IN_FLIGHT",
@@ -369,7 +378,7 @@ def test_tiny_products_go_past_the_tiles(dtype, n_in):
 def test_the_gradient_of_a_single_output(dtype, n_threads):
     """It is made as a row, some panels at a time; a second chunk is added to the first."""
     _, nr, vw = kernels.of(dtype).TILE
-    panels = SUMS_IN_FLIGHT // (nr // vw) * nr
+    panels = -(-SUMS_IN_FLIGHT // (nr // vw)) * nr
     for n_in, rows in itertools.product(
         [*edge(panels - 1), *edge(2 * panels + nr - 1)], [1, "chunk", "chunk+1"]
     ):
@@ -395,6 +404,21 @@ def test_wide_layers_in_place_and_in_panels(dtype, n_threads):
     ):
         check_shape(dtype, [3, width, 5], rows, n_threads=n_threads)
         check_shape(dtype, [vw + 1, width], rows, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_dx_the_other_way_round(dtype, n_threads):
+    """From some rows on, if they are at most half as many as either side of w."""
+    tile, nr, vw = kernels.of(dtype).TILE
+    block = TILES_IN_BLOCK * tile
+    for rows in (*edge(FEWEST_ROWS_TO_PACK), nr + 1, 90):
+        for half in (2 * rows - 1, 2 * rows, 2 * rows + 1):
+            check_shape(dtype, [2, half, 2 * rows + vw], rows, n_threads=n_threads)
+            check_shape(dtype, [2, 2 * rows + vw, half], rows, n_threads=n_threads)
+    for n_in in (*edge(block), 2 * block + 1):
+        check_shape(dtype, [2, n_in, 2 * k_block(kernels.of(dtype)) + 1], 40, n_threads=n_threads)
+    check_shape(dtype, [2, 300, 280], "chunk", n_threads=n_threads)
+    check_shape(dtype, [2, 300, 280], "chunk+1", n_threads=n_threads)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
@@ -431,7 +455,7 @@ def test_products_of_any_shape(data):
 @pytest.mark.parametrize(("loss", "output"), LOSSES_AND_OUTPUTS)
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_activations_and_losses(dtype, loss, output, hidden, rng):
-    """All that an objective can be made of: weights of rows, both reductions, the penalty."""
+    """All that an objective can be made of: weights of rows, both reductions, penalties, shares."""
     _, nr, vw = kernels.of(dtype).TILE
     sizes, names = [vw + 1, nr + 3, nr - 1, 5], [hidden, hidden, output]
     rows = 2 * chunk_rows(dtype, sizes) + 5
@@ -439,8 +463,12 @@ def test_activations_and_losses(dtype, loss, output, hidden, rng):
     t = targets_for(loss, output, t, rng)
     weights = rng.uniform(0, 3, len(x)).astype(dtype)
     weights[::7] = 0
-    penalties = [{}, {"l1": 0.25, "l2": 0.125}]
-    for mean, own, row_weights in itertools.product([True, False], penalties, [None, weights]):
+    beside = [
+        {},
+        {"l1": 0.25, "l2": 0.125},
+        {"l1": 0.25 * rows, "l2": 0.125 * rows, "over_rows": True, "shares": (0.25, 3.0)},
+    ]
+    for mean, own, row_weights in itertools.product([True, False], beside, [None, weights]):
         net = Net(dtype, sizes, names, params, loss=loss, mean=mean, **own)
         alike = loss in {"mae", "huber", "quantile"} or (
             output == "softmax" and not loss.startswith("cross_entropy")
@@ -467,10 +495,11 @@ def test_weights_of_rows_are_repetitions(dtype, rng):
     assert units(net.grads, gradient, 10, dtype) <= K
 
 
-def test_rows_without_weight_have_no_loss(dtype):
+@pytest.mark.parametrize("beside", [{}, {"l1": 0.25, "l2": 0.125, "over_rows": True}])
+def test_rows_without_weight_have_no_loss(dtype, beside):
     """The mean over no weight at all is 0, not 0 / 0: such a minibatch may turn up in any epoch."""
     params, x, t = problem(dtype, [3, 2], ["identity"], 4)
-    net = Net(dtype, [3, 2], ["identity"], params)
+    net = Net(dtype, [3, 2], ["identity"], params, **beside)
     net.plan.forward(net.build.Source(x), net.output(4))
     value, _ = net.plan.compute_loss(net.build.Source(t), net.build.Source(np.zeros((4, 1))))
     net.plan.backward()
@@ -533,41 +562,83 @@ def test_one_step(dtype, optimizer, n_threads, rng):
                 np.testing.assert_array_equal(net.state[i], before[i])
 
 
-@pytest.mark.parametrize("optimizer", sorted(kernels.float64.OPTIMIZERS))
-def test_run_is_the_reference_s_loop(dtype, optimizer):
-    """Three epochs of minibatches in order, the last of each smaller, all in compiled code."""
-    sizes, names, rows, lr = [5, 7, 2], ["tanh", "identity"], 23, 0.01
-    params, x, t = problem(dtype, sizes, names, rows)
-    weights = np.random.default_rng(1).uniform(0.5, 2, (rows, 1)).astype(dtype)
-    net = Net(dtype, sizes, names, params, optimizer=optimizer, l2=0.01)
+def run(net, x, t, weights, batch_size, lr, n_threads=1):
+    """Three epochs of minibatches in order, all in compiled code; the loss of each."""
     position, running = np.zeros(4, np.int64), np.array([0, np.inf])
-    source, snapshot = net.build.Source, Guarded(params.shape, dtype)
+    source, snapshot = net.build.Source, Guarded(net.params.shape, net.dtype)
     net.plan.begin(
-        source(x), source(t), source(weights), order=None, position=position, running=running,
-        snapshot=snapshot.array, buffers_snapshot=None, seed=0, shuffle=False, batch_size=6, lr=lr,
-        target_loss=-math.inf, tol=0, patience=0, n_threads=1,
+        source(x), source(t), None if weights is None else source(weights[:, None]), order=None,
+        position=position, running=running, snapshot=snapshot.array, buffers_snapshot=None, seed=0,
+        shuffle=False, batch_size=batch_size, lr=lr, target_loss=-math.inf, tol=0, patience=0,
+        n_threads=n_threads,
     )  # fmt: skip
     found = np.full(3, np.nan)
-    assert net.plan.run(found, 0, 3, False, 60) == net.build.STATUS["epochs"]
+    # A slice of no length: it ends within a minibatch of many chunks, too.
+    while (status := net.plan.run(found, 0, 3, False, 0)) == net.build.STATUS["slice"]:
+        pass
+    assert status == net.build.STATUS["epochs"]
     net.assert_intact()
     assert snapshot.is_intact
     np.testing.assert_array_equal(snapshot.array, net.params)
-    assert position[:3].tolist() == [3, 0, 12]
+    assert position[:3].tolist() == [3, 0, 3 * -(-len(x) // batch_size)]
+    return found
 
-    p, state, step = params.astype(np.float64), np.zeros((3, len(params))), 0
-    for epoch in range(3):
+
+def run_by_reference(net, params, x, t, weights, batch_size, lr, optimizer="sgd"):
+    """The same from ``params`` on: the parameters after it, and the loss of each epoch."""
+    p, state, step, found = params.astype(np.float64), np.zeros((3, len(params))), 0, []
+    for _ in range(3):
         total = 0
-        for start in range(0, rows, 6):
-            cut = slice(start, start + 6)
-            layers = reference.unpack(p, sizes, names)
-            options = {"row_weights": weights[cut, 0], "l2": 0.01}
-            total += len(x[cut]) * reference.objective(layers, x[cut], t[cut], "mse", **options)
-            g, _ = reference.backward(layers, x[cut], t[cut], "mse", **options)
+        for start in range(0, len(x), batch_size):
+            cut = slice(start, start + batch_size)
+            layers = reference.unpack(p, net.sizes, net.names)
+            options = {"row_weights": None if weights is None else weights[cut], **net.options}
+            value = reference.objective(layers, x[cut], t[cut], net.loss, **options)
+            total += len(x[cut]) * value
+            g, _ = reference.backward(layers, x[cut], t[cut], net.loss, **options)
             step += 1
             own = SETTINGS[optimizer] if optimizer != "sgd" else []
             p, state = reference.OPTIMIZERS[optimizer](p, g, state, lr, step, *own)
-        assert units(found[epoch], total / rows, 12, dtype) <= K
+        found.append(total / len(x))
+    return p, found
+
+
+@pytest.mark.parametrize("optimizer", sorted(kernels.float64.OPTIMIZERS))
+def test_run_is_the_reference_s_loop(dtype, optimizer):
+    """The last minibatch of each epoch is smaller."""
+    sizes, names, rows = [5, 7, 2], ["tanh", "identity"], 23
+    params, x, t = problem(dtype, sizes, names, rows)
+    weights = np.random.default_rng(1).uniform(0.5, 2, rows).astype(dtype)
+    net = Net(dtype, sizes, names, params, optimizer=optimizer, l2=0.01)
+    found = run(net, x, t, weights, 6, 0.01)
+    p, wanted = run_by_reference(net, params, x, t, weights, 6, 0.01, optimizer)
+    for loss, right in zip(found, wanted, strict=True):
+        assert units(loss, right, 12, dtype) <= K
     assert units(net.params, p, rows, dtype) <= K
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("mean", [True, False])
+def test_run_takes_penalties_over_rows_and_shares(dtype, mean, weighted, n_threads):
+    """So do the steps one by one; a minibatch is of few rows, of several chunks, or of all."""
+    sizes, names = [5, 7, 2], ["tanh", "identity"]
+    chunk = chunk_rows(dtype, sizes)
+    rows = 3 * chunk + 5
+    params, x, t = problem(dtype, sizes, names, rows)
+    weights = np.random.default_rng(1).uniform(0.5, 3, rows).astype(dtype) if weighted else None
+    for batch_size in (chunk // 3, 2 * chunk + 1, rows):
+        penalties = {"l1": 0.1 * batch_size, "l2": 0.2 * batch_size, "over_rows": True}
+        net = Net(dtype, sizes, names, params, mean=mean, shares=(0.25, 3.0), **penalties)
+        check_pass(net, x, t, weights, n_threads)
+        check_scores(net, x, t, weights, n_threads)
+        lr = 0.02 / (1 if mean else batch_size)
+        found = run(net, x, t, weights, batch_size, lr, n_threads)
+        p, wanted = run_by_reference(net, params, x, t, weights, batch_size, lr)
+        n = sum(sizes) + batch_size
+        for loss, right in zip(found, wanted, strict=True):
+            assert units(loss, right, n, dtype) <= K
+        assert units(net.params, p, n, dtype) <= K
 
 
 # ---- output arguments, and what is found bad
@@ -582,7 +653,7 @@ def test_outputs_are_the_arrays_given(dtype):
     net.plan.forward(source(x), outputs[0])
     net.plan.predict(source(x), outputs[1])
     code = net.build.LOSSES["mse"]
-    net.plan.evaluate(source(x), source(t), None, outputs[2], code, None, False, True)
+    net.plan.evaluate(source(x), source(t), None, outputs[2], code, None, None, False, True)
     for out in outputs:
         np.testing.assert_array_equal(out, outputs[0])
         assert np.isfinite(out).all()
@@ -622,7 +693,7 @@ def test_rows_that_are_not_finite_are_named(dtype, bad, n_threads):
     code = net.build.LOSSES["mse"]
     assert net.plan.predict(source(broken_x), out, n_threads) == 400
     _, row = net.plan.evaluate(
-        source(broken_x), source(t), None, out, code, None, False, True, n_threads
+        source(broken_x), source(t), None, out, code, None, None, False, True, n_threads
     )
     assert row == 400
     assert net.plan.forward(source(broken_x), out, n_threads=n_threads) == 400

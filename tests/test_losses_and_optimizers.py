@@ -85,6 +85,29 @@ def test_gradient_is_the_formulas_central_difference(loss, output, weighted, red
     np.testing.assert_allclose(trainer.grads, grads, rtol=1e-6, atol=1e-7)
 
 
+def test_half_poisson_deviance_is_scipys(dtype, rng):
+    """Also for counts of 0; SciPy calls it the Kullback-Leibler divergence."""
+    special = pytest.importorskip("scipy.special", reason="SciPy is not installed")
+    z, t = rng.normal(size=(60, N_OUT)).astype(dtype), rng.poisson(1, (60, N_OUT))
+    assert {0, 1, 2} <= set(t.ravel())
+    trainer = fm.Trainer(scores_network("exp", dtype), loss="half_poisson_deviance")
+    rows = special.kl_div(t, np.exp(z.astype(np.float64))).sum(axis=1)
+    for n in (1, 60):
+        a = trainer.forward(z[:n])
+        rtol = 4 * np.finfo(dtype).eps * np.sqrt(n * N_OUT)
+        assert trainer.compute_loss(t[:n]) == pytest.approx(rows[:n].mean(), rel=rtol)
+        trainer.backward()
+        np.testing.assert_allclose(trainer.read("dz", 0), (a - t[:n]) / n, rtol=rtol)
+
+
+def test_half_poisson_deviance_of_a_perfect_prediction_is_0():
+    t = np.array([[1.0, 2.0, 7.0], [1e-9, 1.0, 1e6]])
+    trainer = fm.Trainer(scores_network("exp"), loss="half_poisson_deviance")
+    trainer.forward(np.log(t))
+    # Of 1e6, whose logarithm is rounded at 14.
+    assert abs(trainer.compute_loss(t)) < 16 * np.finfo(np.float64).eps * 1e6
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_class_numbers_are_one_hot_probabilities(weighted, dtype, rng):
     X, labels = rng.normal(size=(40, 4)), rng.integers(0, 5, 40)
@@ -188,6 +211,99 @@ def test_l2_is_not_divided_by_rows_or_by_weights(reduction, rng):
             difference.append(trainer.compute_loss(y[:n], weight))
         penalty = difference[1] - difference[0]
         assert penalty == pytest.approx(0.5 * (mlp.weights[0] ** 2).sum(), rel=1e-10)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("missing", ["error", "ignore"])
+def test_penalties_over_rows_are_divided_by_rows_or_by_weights(reduction, missing, rng):
+    """A row without a known target is none: its weight is not counted, either."""
+    X, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2))
+    if missing == "ignore":
+        y[2], y[:, 1] = np.nan, np.nan
+    mlp = fm.MLP([4, 2], seed=0, dtype="float64")
+    (w,) = mlp.weights
+    loss = fm.MeanSquaredError(reduction=reduction, missing=missing)
+    known = np.isfinite(y).any(axis=1)
+    for n, weight in [(9, None), (3, None), (9, np.full(9, 5.0)), (9, np.arange(9.0))]:
+        found = []
+        for options in ({}, {"l1": 0.7, "l2": 3.0, "penalties_over_rows": True}):
+            trainer = fm.Trainer(mlp, loss=loss, **options)
+            trainer.forward(X[:n])
+            found.append(trainer.compute_loss(y[:n], weight))
+            trainer.backward()
+            found.append(trainer.grads)
+        value, grads, penalised_value, penalised_grads = found
+        divisor = (np.ones(n) if weight is None else weight) @ known[:n]
+        penalty = 0.7 * np.abs(w).sum() + 1.5 * (w**2).sum()
+        assert penalised_value - value == pytest.approx(penalty / divisor, rel=1e-10)
+        slope = np.concatenate([(0.7 * np.sign(w) + 3 * w).ravel(), np.zeros(2)])
+        np.testing.assert_allclose(penalised_grads - grads, slope / divisor, rtol=1e-10, atol=1e-14)
+
+
+# ---- shares of the sum over the outputs
+
+
+class Shared:
+    """Beside a loss: twice the sum over the outputs in the value, once in the gradient."""
+
+    def shares(self, n_out):
+        assert n_out == N_OUT
+        return 2.0, 1.0
+
+
+@pytest.mark.parametrize(("loss", "output"), PAIRS)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_shares_take_the_place_of_the_formulas_own(loss, output, reduction, rng):
+    """In training and in scoring, beside weights and either reduction."""
+    known = losses.LOSSES[loss]
+    own, shared = (kind(reduction=reduction) for kind in (known, type("Own", (Shared, known), {})))
+    z, t = rng.normal(size=(11, N_OUT)), targets_for(loss, rng, 11)
+    weight = rng.uniform(size=11)
+    of_sum = N_OUT if loss in reference.MEANS else 1
+    found = []
+    for each in (own, shared):
+        trainer = fm.Trainer(scores_network(output), loss=each)
+        trainer.forward(z)
+        value = trainer.compute_loss(t, weight)
+        trainer.backward()
+        scored = trainer.mlp.evaluate(z, t, loss=each, sample_weight=weight)["loss"]
+        assert scored == pytest.approx(value, rel=1e-13)
+        found.append((value, trainer.grads))
+    (value, grads), (shared_value, shared_grads) = found
+    assert shared_value == pytest.approx(2 * of_sum * value, rel=1e-13)
+    np.testing.assert_allclose(shared_grads, of_sum * grads, rtol=1e-12, atol=1e-14)
+
+
+def test_shares_are_of_the_known_targets_alone():
+    """The sum over them, not their mean: one of them counts no more where others are missing."""
+
+    class Own(Shared, fm.MeanSquaredError):
+        pass
+
+    mlp = scores_network("identity")
+    trainer = fm.Trainer(mlp, loss=Own(missing="ignore"))
+    for t, squares in (([1.0, 2.0, 3.0], 14), ([1.0, np.nan, 3.0], 10), ([np.nan, 2.0, np.nan], 4)):
+        trainer.forward(np.zeros((1, N_OUT)))
+        assert trainer.compute_loss([t]) == 2 * squares
+        trainer.backward()
+        np.testing.assert_array_equal(trainer.read("dz", 0), -2 * np.nan_to_num([t]))
+        assert mlp.evaluate(np.zeros((1, N_OUT)), [t], loss=trainer.loss)["loss"] == 2 * squares
+
+
+def test_shares_stay_when_class_numbers_take_turns_with_probabilities(rng):
+    class Own(Shared, fm.CrossEntropy):
+        pass
+
+    z, labels = rng.normal(size=(7, N_OUT)), rng.integers(0, N_OUT, 7)
+    own, shared = (
+        fm.Trainer(scores_network("softmax"), loss=loss()) for loss in (fm.CrossEntropy, Own)
+    )
+    for t in (labels, np.eye(N_OUT)[labels], labels):
+        values = []
+        for trainer in (own, shared):
+            trainer.forward(z)
+            values.append(trainer.compute_loss(t))
+        assert values[1] == pytest.approx(2 * values[0], rel=1e-14)
 
 
 # ---- optimizers: in NumPy, as their documentation writes them

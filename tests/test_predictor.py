@@ -34,8 +34,8 @@ def test_predicts_what_the_network_predicts(dtype, sizes, n, rng):
 @pytest.mark.parametrize("n_in", [5, 700, 1500])
 def test_a_row_alone_has_the_bits_it_has_among_others(dtype, n_in, rng):
     """A single row goes through a kernel of its own, several panels of weights side by side."""
-    _, nr, _ = kernels.of(dtype).TILE
-    for n_out in (nr - 1, 3 * nr, 8 * nr + 1, 17 * nr - 2):
+    _, nr, vw = kernels.of(dtype).TILE
+    for n_out in (nr - 1, 2 * nr + 1, 3 * nr - vw, 3 * nr, 8 * nr + 1, 17 * nr - 2):
         mlp = network([n_in, n_out, 3], dtype)
         x = rng.standard_normal((40, n_in)).astype(dtype)
         together = mlp.predict(x)

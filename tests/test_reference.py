@@ -30,7 +30,7 @@ def targets_for(loss, rng):
         return rng.dirichlet(np.ones(N_OUT), ROWS)
     if loss == "binary_cross_entropy":
         return rng.uniform(0, 1, (ROWS, N_OUT))
-    if loss == "poisson":
+    if loss in ("poisson", "half_poisson_deviance"):
         return rng.poisson(3, (ROWS, N_OUT)).astype(np.float64)
     return rng.normal(0, 1, (ROWS, N_OUT)) + 1
 
@@ -81,8 +81,13 @@ CASES = [
 def test_gradients_are_central_differences(loss, output, hidden, depth):
     sizes, names, params, x, t = problem_away_from_kinks(hidden, output, depth, loss)
     weights_of_rows = [None, np.array([0.5, 2.0, 0.0, 1.0, 3.0])]
-    penalties = [{}, {"l1": 0.03, "l2": 0.05}]
-    for row_weights, own, mean in itertools.product(weights_of_rows, penalties, [True, False]):
+    beside = [
+        {},
+        {"l1": 0.03, "l2": 0.05},
+        {"l1": 0.15, "l2": 0.25, "over_rows": True},
+        {"shares": (0.7, 0.7)},
+    ]
+    for row_weights, own, mean in itertools.product(weights_of_rows, beside, [True, False]):
         options = {"row_weights": row_weights, "mean": mean, **own}
 
         def value(p, options=options):
@@ -149,6 +154,27 @@ def test_losses_by_hand():
         np.testing.assert_allclose(reference.LOSSES[name][0](z, a, target), [value], rtol=1e-15)
 
 
+def test_half_poisson_deviance_by_hand():
+    """Outputs of 1, 2 and 3: one as its target, one below a target of 4, one above one of 0."""
+    z, t = np.log([[1.0, 2.0, 3.0]]), np.array([[1.0, 4.0, 0.0]])
+    # 0, then 4·log(4 / 2) - 4 + 2, then 3
+    value = reference.half_poisson_deviance(z, np.exp(z), t)
+    np.testing.assert_allclose(value, [4 * np.log(2) + 1], rtol=1e-15)
+    dz = reference.half_poisson_deviance_dz(z, np.exp(z), t)
+    np.testing.assert_allclose(dz, [[0, -2, 3]], rtol=1e-15)
+
+
+# But the cross-entropies, a sum by hand above: another output is another softmax.
+@pytest.mark.parametrize(
+    "loss", sorted(name for name in reference.LOSSES if not name.startswith("cross_entropy"))
+)
+def test_a_mean_stays_where_every_output_is_there_twice(loss):
+    z, t = np.array([[0.2, -0.3]]), np.array([[0.7, 0.1]])
+    formula = reference.LOSSES[loss][0]
+    once, twice = (formula(*(np.tile(v, times) for v in (z, np.exp(z), t))) for times in (1, 2))
+    np.testing.assert_allclose(twice, once * (1 if loss in reference.MEANS else 2), rtol=1e-15)
+
+
 def test_reduction_and_penalty_by_hand():
     """One weight of 3, no activation; rows 1 and 2 with targets 2 and 2: losses 1 and 16."""
     layers = [(np.array([[3.0]]), np.array([0.0]), "identity")]
@@ -159,6 +185,23 @@ def test_reduction_and_penalty_by_hand():
     assert reference.objective(layers, x, t, "mse", row_weights=weights) == 19 / 4
     assert reference.objective(layers, x, t, "mse", row_weights=weights, mean=False) == 19
     assert reference.objective(layers, x, t, "mse", l2=0.1) == pytest.approx(8.5 + 0.45)
+    over_rows = {"l1": 0.2, "l2": 0.1, "over_rows": True}
+    for mean, value in ((True, 8.5), (False, 17)):
+        found = reference.objective(layers, x, t, "mse", mean=mean, **over_rows)
+        assert found == pytest.approx(value + (0.6 + 0.45) / 2)
+    found = reference.objective(layers, x, t, "mse", row_weights=weights, **over_rows)
+    assert found == pytest.approx(19 / 4 + (0.6 + 0.45) / 4)
+
+
+@pytest.mark.parametrize(("loss", "value"), [("mse", 26), ("half_squared_error", 13)])
+def test_shares_by_hand(loss, value):
+    """No activation; of two outputs of 3 and 2 with targets of 0, squares of 9 and 4."""
+    layers = [(np.array([[3.0, 2.0]]), np.zeros(2), "identity")]
+    x, t = np.array([[1.0]]), np.zeros((1, 2))
+    assert reference.objective(layers, x, t, loss, shares=(2, 5)) == value
+    # By each output 2·3 and 2·2, or half that; the same for w and for b.
+    gradient, _ = reference.backward(layers, x, t, loss, shares=(2, 5))
+    np.testing.assert_array_equal(gradient, value / 13 * 5 * np.array([3, 2, 3, 2]))
 
 
 def test_optimizers_by_hand():

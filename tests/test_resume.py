@@ -137,6 +137,29 @@ def test_a_resumed_training_is_one_that_was_not_interrupted(
     assert state(resumed) == state(whole)
 
 
+@pytest.mark.parametrize("where", ["between epochs", "within an epoch"])
+def test_penalties_stay_divided_by_rows(tmp_path, data, where):
+    penalties = {"l1": 0.02, "l2": 0.1}
+    whole, cut, undivided = (
+        make_trainer(**penalties, penalties_over_rows=given) for given in (True, np.True_, False)
+    )
+    for trainer in (whole, undivided):
+        trainer.fit(*data, **FIT)
+    assert whole.history["loss"][-1] < 0.9 * undivided.history["loss"][-1]
+    path = tmp_path / "run.ckpt"
+    how = (
+        {"checkpoint": path, "callbacks": [EndAfterEpoch(5)]}
+        if where == "between epochs"
+        else {"callbacks": [SaveAndEnd(path, 40)]}
+    )
+    with pytest.raises(InterruptionError):
+        cut.fit(*data, **FIT, **how)
+    resumed = fm.Trainer.resume(path)
+    assert resumed.penalties_over_rows is True
+    resumed.fit(*data)
+    assert state(resumed) == state(whole)
+
+
 @pytest.mark.parametrize(
     ("stop", "reason"),
     [
@@ -466,6 +489,8 @@ def test_a_loss_of_the_users_own_is_not_saved(data, tmp_path):
         ("epoch_range", '["a", 2]'),
         ("batch_size", "0"),
         ("l1", '"much"'),
+        ("penalties_over_rows", '"yes"'),
+        ("penalties_over_rows", "1"),
         ("seed", '"-1"'),
         ("seed", "[]"),
         ("optimizer", '{"type": "LevenbergMarquardt", "damping": 0.1}'),

@@ -68,6 +68,7 @@ OTHER_LOSSES = [name for name in losses.LOSSES if name not in ("mse", "half_squa
         ({"dropout": 0.1}, {}, r"optimizer: .*normalization or dropout, expected plain"),
         ({"input_dropout": 0.1}, {}, r"optimizer: .*normalization or dropout, expected plain"),
         ({}, {"l1": 0.1}, r"l1: got 0.1, expected none with Levenberg-Marquardt"),
+        ({}, {"penalties_over_rows": True}, r"penalties_over_rows: got True, expected none"),
         ({}, {"clip_value": 1}, r"clip_value: got 1, expected none"),
         ({}, {"clip_norm": 1}, r"clip_norm: got 1, expected none"),
         ({}, {"max_norm": 1}, r"max_norm: got 1, expected none"),

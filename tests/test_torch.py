@@ -91,6 +91,10 @@ def rows_of_losses(loss, output, z, t):
         return f.binary_cross_entropy_with_logits(z, t, reduction="none").mean(dim=1)
     if loss == "poisson":
         return f.poisson_nll_loss(z, t, log_input=True, reduction="none").mean(dim=1)
+    if loss == "half_poisson_deviance":
+        # PyTorch leaves out what depends on the target alone.
+        own = f.poisson_nll_loss(z, t, log_input=True, reduction="none")
+        return (own + torch.xlogy(t, t) - t).sum(dim=1)
     a = THEIRS[output](z)
     if loss == "mae":
         return f.l1_loss(a, t, reduction="none").mean(dim=1)
@@ -124,8 +128,10 @@ def make(hidden, output, rng):
     return mlp
 
 
-def check_one_step(mlp, x, t, loss, output, weight=None, reduction="mean", l2=0.0):
-    trainer = fm.Trainer(mlp, loss=losses.LOSSES[loss](reduction=reduction), l2=l2)
+def check_one_step(mlp, x, t, loss, output, weight=None, reduction="mean", l2=0.0, over_rows=False):
+    trainer = fm.Trainer(
+        mlp, loss=losses.LOSSES[loss](reduction=reduction), l2=l2, penalties_over_rows=over_rows
+    )
     twin = Twin(mlp)
     z = twin.scores(x)
     prediction = trainer.forward(x)
@@ -138,7 +144,8 @@ def check_one_step(mlp, x, t, loss, output, weight=None, reduction="mean", l2=0.
     objective = (w * rows).sum()
     if reduction == "mean":
         objective = objective / w.sum()
-    objective = objective + l2 / 2 * sum((v**2).sum() for v in twin.ws)
+    penalty = l2 / 2 * sum((v**2).sum() for v in twin.ws)
+    objective = objective + penalty / (w.sum() if over_rows else 1)
     assert trainer.compute_loss(t, weight) == pytest.approx(objective.item(), rel=1e-12)
 
     trainer.backward()
@@ -167,16 +174,16 @@ def test_forward_loss_and_gradient(hidden, loss, output, rng):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("l2", [0, 0.3])
+@pytest.mark.parametrize(("l2", "over_rows"), [(0, False), (0.3, False), (12, True)])
 @pytest.mark.parametrize(
     ("loss", "output"), [(name, loss.outputs[0]) for name, loss in losses.LOSSES.items()]
 )
-def test_reductions_weights_and_penalties(reduction, weighted, l2, loss, output, rng):
-    """The penalty is on the weights only, not on the biases, and not divided by anything."""
+def test_reductions_weights_and_penalties(reduction, weighted, l2, over_rows, loss, output, rng):
+    """The penalty is on the weights only, not on the biases, and divided by nothing or the rows."""
     x = rng.normal(size=(N_ROWS, N_IN))
     weight = rng.uniform(size=N_ROWS) if weighted else None
     mlp, t = make("tanh", output, rng), targets_for(loss, rng)
-    check_one_step(mlp, x, t, loss, output, weight, reduction, l2)
+    check_one_step(mlp, x, t, loss, output, weight, reduction, l2, over_rows)
 
 
 def test_weighted_mean_is_that_of_pytorchs_class_weights(rng):
@@ -249,8 +256,8 @@ OPTIMIZERS = {
         ("sigmoid", "binary_cross_entropy", "sigmoid"),
     ],
 )
-@pytest.mark.parametrize("l2", [0, 0.01])
-def test_a_hundred_steps_of_fit(optimizer, hidden, loss, output, l2, rng):
+@pytest.mark.parametrize(("l2", "over_rows"), [(0, False), (0.01, False), (0.09, True)])
+def test_a_hundred_steps_of_fit(optimizer, hidden, loss, output, l2, over_rows, rng):
     """Twenty epochs of five minibatches, in the order of the rows; the last has 4 rows of 9."""
     ours, make_theirs = OPTIMIZERS[optimizer]
     x, t = rng.normal(size=(N_ROWS, N_IN)), targets_for(loss, rng, "labels")
@@ -260,15 +267,17 @@ def test_a_hundred_steps_of_fit(optimizer, hidden, loss, output, l2, rng):
     start = mlp.params.copy()
 
     history = mlp.fit(
-        x, t, loss=loss, optimizer=ours, l2=l2, batch_size=9, epochs=20, shuffle=False
-    )
+        x, t, loss=loss, optimizer=ours, l2=l2, penalties_over_rows=over_rows, batch_size=9,
+        epochs=20, shuffle=False,
+    )  # fmt: skip
     losses_of_epochs = []
     for _ in range(20):
         total = 0.0
         for first in range(0, N_ROWS, 9):
             rows = slice(first, first + 9)
             each = rows_of_losses(loss, output, twin.scores(x[rows]), torch.as_tensor(t[rows]))
-            objective = each.mean() + l2 / 2 * sum((v**2).sum() for v in twin.ws)
+            penalty = l2 / 2 * sum((v**2).sum() for v in twin.ws)
+            objective = each.mean() + penalty / (len(each) if over_rows else 1)
             theirs.zero_grad()
             objective.backward()
             theirs.step()

@@ -315,6 +315,20 @@ def test_penalties_are_shown_apart():
         np.testing.assert_array_equal(layer.db, without.db)
 
 
+def test_penalties_over_rows_are_shown_by_their_share():
+    mlp, (x, y), weight = make(), minibatch(), np.array([1.0, 0.5, 2.0, 0.0, 1.0])
+    options = {"l1": 0.3, "l2": 2.0, "penalties_over_rows": True}
+    found = trace(mlp, x, y, sample_weight=weight, **options)
+    assert found.settings == options
+    assert "(l1=0.3, l2=2, penalties_over_rows=True)" in str(found)
+    assert json.loads(found.to_json())["settings"] == options
+    penalty = sum(0.3 * np.abs(w).sum() + (w**2).sum() for w in mlp.weights)
+    assert found.loss - found.data_loss == pytest.approx(penalty / 4.5, rel=1e-12)
+    for layer in found.layers:
+        share = (2 * layer.w + 0.3 * np.sign(layer.w)) / 4.5
+        np.testing.assert_allclose(layer.dw - layer.loss_dw, share, **CLOSE)
+
+
 def test_a_clipped_gradient_is_shown_beside_the_whole_one():
     mlp, (x, y) = make(), minibatch()
     found = trace(mlp, x, y, clip_value=0.1, clip_norm=0.2)

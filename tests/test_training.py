@@ -15,6 +15,7 @@ from fastmlp import fitting, kernels, training
 
 # Far more than any of this takes on a slow machine: only a hang reaches it.
 HANG = 120
+PENALTIES = [{}, {"l2": 0.05}, {"l1": 0.1, "l2": 0.8, "penalties_over_rows": True}]
 
 
 @pytest.fixture
@@ -177,12 +178,12 @@ def test_the_last_minibatch_may_be_smaller(batch_size, data):
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("l2", [0, 0.05])
-def test_fit_is_the_loop_by_hand_bit_for_bit(shuffle, weighted, l2, dtype, data, rng):
+@pytest.mark.parametrize("penalties", PENALTIES)
+def test_fit_is_the_loop_by_hand_bit_for_bit(shuffle, weighted, penalties, dtype, data, rng):
     X, y = data
     weight = rng.uniform(size=50) if weighted else None
     for optimizer in (fm.SGD(lr=0.1, momentum=0.9, nesterov=True), fm.Adam(lr=0.01)):
-        options = {"dtype": dtype, "optimizer": optimizer, "l2": l2}
+        options = {"dtype": dtype, "optimizer": optimizer, **penalties}
         trainer, by_hand = make_trainer(**options), make_trainer(**options)
         history = trainer.fit(X, y, epochs=5, shuffle=shuffle, sample_weight=weight)
         losses = train_by_hand(by_hand, X, y, 5, shuffle, weight)
@@ -194,9 +195,12 @@ def test_fit_is_the_loop_by_hand_bit_for_bit(shuffle, weighted, l2, dtype, data,
 
 @pytest.mark.parametrize("batch_size", [300, 2000])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_fit_is_the_loop_by_hand_in_minibatches_of_many_chunks(batch_size, n_threads, dtype, rng):
+@pytest.mark.parametrize("penalties", PENALTIES)
+def test_fit_is_the_loop_by_hand_in_minibatches_of_many_chunks(
+    batch_size, n_threads, penalties, dtype, rng
+):
     X, y = rng.normal(size=(2000, 4)), rng.normal(size=(2000, 3))
-    options = {"dtype": dtype, "batch_size": batch_size, "n_threads": n_threads}
+    options = {"dtype": dtype, "batch_size": batch_size, "n_threads": n_threads, **penalties}
     trainer, by_hand = make_trainer(**options), make_trainer(**options)
     history = trainer.fit(X, y, epochs=2)
     assert train_by_hand(by_hand, X, y, 2) == pytest.approx(history["loss"], rel=1e-14)
@@ -244,10 +248,12 @@ def test_without_a_seed_the_trainer_keeps_the_one_it_took(data):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_whole_weights_are_repeated_rows(reduction, optimizer, data, rng):
+@pytest.mark.parametrize("penalties", PENALTIES)
+def test_whole_weights_are_repeated_rows(reduction, optimizer, penalties, data, rng):
     X, y = data
     weight = rng.integers(0, 4, 50)
-    options = {"loss": fm.MeanSquaredError(reduction=reduction), "optimizer": optimizer}
+    loss = fm.MeanSquaredError(reduction=reduction)
+    options = {"loss": loss, "optimizer": optimizer, **penalties}
     weighted, repeated = (make_trainer(batch_size=1000, **options) for _ in range(2))
     weighted.fit(X, y, epochs=10, sample_weight=weight)
     repeated.fit(X.repeat(weight, axis=0), y.repeat(weight, axis=0), epochs=10)
@@ -256,10 +262,11 @@ def test_whole_weights_are_repeated_rows(reduction, optimizer, data, rng):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_row_without_weight_is_absent(reduction, data):
+@pytest.mark.parametrize("penalties", PENALTIES)
+def test_a_row_without_weight_is_absent(reduction, penalties, data):
     X, y = data
-    loss = fm.MeanSquaredError(reduction=reduction)
-    weighted, without = (make_trainer(loss=loss, batch_size=50, l2=0.1) for _ in range(2))
+    options = {"loss": fm.MeanSquaredError(reduction=reduction), "batch_size": 50, **penalties}
+    weighted, without = (make_trainer(**options) for _ in range(2))
     wild = X.copy(), y.copy()
     wild[0][::7] *= 100
     wild[1][::7] -= 100

@@ -14,7 +14,8 @@ class HearMinibatches(fm.Callback):
 
 def make_trainer(
     dtype="float64", sizes=(4, 9, 3), *, loss=None, optimizer=None, schedule=None, batch_size=16,
-    seed=1, n_threads=1, l1=0.0, l2=0.0, clip_value=None, clip_norm=None, max_norm=None, **network,
+    seed=1, n_threads=1, l1=0.0, l2=0.0, penalties_over_rows=False, clip_value=None, clip_norm=None,
+    max_norm=None, **network,
 ):  # fmt: skip
     mlp = fm.MLP(sizes, **{"activation": "tanh", "seed": 0, **network}, dtype=dtype)
     return fm.Trainer(
@@ -25,6 +26,7 @@ def make_trainer(
         batch_size=batch_size,
         l1=l1,
         l2=l2,
+        penalties_over_rows=penalties_over_rows,
         clip_value=clip_value,
         clip_norm=clip_norm,
         max_norm=max_norm,

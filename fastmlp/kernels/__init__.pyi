@@ -98,14 +98,17 @@ class Plan:
         A code from ``LOSSES``.
     loss_constants : real, shape (n_out,), optional
         The loss's constant for each output.
+    loss_shares : float64, shape (2,), optional
+        What the formula's sum over the outputs is multiplied by in a row's value, and its
+        derivative in the gradient. Default: the loss's own, 1 or 1 / n_out for both.
     missing : bool
         Targets may be NaN: not known.
     mean : bool
         The objective is the weighted mean over rows, not the weighted sum.
-    penalties : float64, shape (6,), optional
+    penalties : float64, shape (7,), optional
         l1 and l2, which add ``l1 · Σ|W| + l2 / 2 · ‖W‖²`` to the objective; weight decay; the
         highest element and the highest norm of the gradient; the highest norm of a unit's incoming
-        weights. 0 is none. Read once.
+        weights; 1 if the minibatch's rows' weights divide l1 and l2. 0 is none. Read once.
     optimizer : int
         A code from ``OPTIMIZERS`` or ``SECOND_ORDER``.
     settings : float64, shape (at most 8,)
@@ -119,6 +122,9 @@ class Plan:
         ``grads``.
     frozen : bool
         Copy the weights now and for good: ``params`` is not held, and all there is is ``predict``.
+    readable : int
+        How many elements from the beginning of ``params`` on may be read, if more than those of
+        ``params``: with a vector's worth more, a tiny network's weights need not be copied first.
     """
 
     n_params: int
@@ -141,6 +147,7 @@ class Plan:
         grads: _Real | None = None,
         loss: int = 0,
         loss_constants: _Real | None = None,
+        loss_shares: _Double | None = None,
         missing: bool = False,
         mean: bool = True,
         penalties: _Double | None = None,
@@ -150,6 +157,7 @@ class Plan:
         memory: _Double | None = None,
         predicts: bool = False,
         frozen: bool = False,
+        readable: int = 0,
     ) -> None: ...
     def predict(self, x: Source, out: _Real, n_threads: int = 1) -> int:
         """Write the outputs for all rows of ``x`` to ``out`` (n, n_out).
@@ -165,6 +173,7 @@ class Plan:
         out: _Real,
         loss: int,
         loss_constants: _Real | None,
+        loss_shares: _Double | None,
         missing: bool,
         mean: bool,
         n_threads: int = 1,

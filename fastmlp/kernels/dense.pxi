@@ -39,31 +39,24 @@
 #     for a group of panels       copied together, just before they are used, unless they are read
 #       for a block of k          in place or were copied for all chunks of a minibatch at once
 #         for a block of rows     A's part: in the second-level cache while the group passes by
-#           for a panel           B's part, K_BLOCK x NR: in the first-level cache meanwhile
+#           for a panel           B's part, K_BLOCK x NR: passes through the first-level cache
+#                                 for every tile, from the second where it is too long for it
 #             for a tile of rows
 #
 # Two ways lead past the tiles, to the same sums: a tiny C is made a few rows at a time (`straight`),
 # and a single row of C by reading B along its rows (`one_row_in_place`). A layer with one output has
-# its dw as a row, dzT x, or all but one column of every vector would be padding.
+# its dw as a row, dzT x, or all but one column of every vector would be padding. The dx of a large
+# layer is made the other way round, as dxT = w dzT (`multiply_turned`).
 
 cdef enum:
     # Additions that two units with a latency of four cycles have under way.
     SUMS_IN_FLIGHT = 8
-    GROUP_PANELS = (64 + NR - 1) // NR
+    GROUP_PANELS = (128 + NR - 1) // NR
     ROW_BLOCK = 16 * MR
-    PANELS_AT_ONCE = SUMS_IN_FLIGHT // NV    # of a single row
+    PANELS_AT_ONCE = (SUMS_IN_FLIGHT + NV - 1) // NV    # of a single row
     # Of B, for a single row of C. Reading along them, instead of panel by panel, predicts one row
     # of 784-512-512-10 in 46 instead of 62 us; 4 at once or fetching ahead made it slower.
     ROWS_AT_ONCE = 8
-    # Wider right-hand sides are copied into panels: their rows lie so far apart that every other
-    # one is another page to look up, and they fight for the same cache sets (128 floats apart, for
-    # eight of 64). On a Zen 3, 128x512x512 went from 46-54 to 61-78 GFLOP/s, a 1024-wide dw from
-    # 6.1-6.8 to 4.1-4.8 ms, training 784-128-10 became 5 to 9 % faster.
-    WIDEST_IN_PLACE = 96
-    # xT's columns are copied too where this many outputs repay it. On a Zen 3, training becomes 2 %
-    # faster with 512 of them and 7 % with 1024; with 256 it is the same, with 64 to 128 3 to 7 %
-    # slower.
-    NARROWEST_TO_PACK = 384
     # Fewer rows than these do not repay the copy.
     FEWEST_ROWS_TO_PACK = 32
     # Up to so many multiplications of vectors, finding the tiles takes longer than the sums do:
@@ -292,37 +285,49 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
         c += MR * p.ld_c
 
 
-cdef void one_row(const Product* p, Py_ssize_t j, Py_ssize_t k, Py_ssize_t k_end, const real** b,
-                  const Py_ssize_t* ld_b) noexcept nogil:
-    """The only row of C, PANELS_AT_ONCE whole panels of it from column j on, side by side.
-
-    One row's sums in a tile of NV vectors would wait for each other's additions.
-    """
+cdef inline void one_row_of_width(const int nv, const Product* p, Py_ssize_t j, Py_ssize_t k,
+                                  Py_ssize_t k_end, const real** b,
+                                  const Py_ssize_t* ld_b) noexcept nogil:
+    """PANELS_AT_ONCE panels of the only row of C, the last of ``nv`` vectors, side by side."""
     cdef vec acc[PANELS_AT_ONCE * NV]
     cdef const real* at[PANELS_AT_ONCE]
+    cdef int n = (PANELS_AT_ONCE - 1) * NV + nv
     cdef Py_ssize_t step
     cdef const real* a = p.a + k * p.a_step
     cdef real* c = p.c + j
-    cdef int panel, v
-    for panel in range(PANELS_AT_ONCE):
-        at[panel] = b[panel]
-        for v in range(NV):
-            acc[panel * NV + v] = ZEROS
-            if k > 0:
-                acc[panel * NV + v] = (<vec_in_memory*> (c + panel * NR + v * VW))[0]
+    cdef int i
+    for i in range(PANELS_AT_ONCE):
+        at[i] = b[i]
+    for i in range(n):
+        acc[i] = ZEROS
+        if k > 0:
+            acc[i] = (<vec_in_memory*> (c + i * VW))[0]
     for step in range(k_end - k):
-        for panel in range(PANELS_AT_ONCE):
-            for v in range(NV):
-                acc[panel * NV + v] += (<const vec_in_memory*> (at[panel] + v * VW))[0] * a[0]
-            at[panel] += ld_b[panel]
+        for i in range(n):
+            acc[i] += (<const vec_in_memory*> (at[i // NV] + i % NV * VW))[0] * a[0]
+        for i in range(PANELS_AT_ONCE):
+            at[i] += ld_b[i]
         a += p.a_step
     if p.add:
-        for panel in range(PANELS_AT_ONCE):
-            for v in range(NV):
-                acc[panel * NV + v] += (<vec_in_memory*> (c + panel * NR + v * VW))[0]
-    for panel in range(PANELS_AT_ONCE):
-        for v in range(NV):
-            (<vec_in_memory*> (c + panel * NR + v * VW))[0] = acc[panel * NV + v]
+        for i in range(n):
+            acc[i] += (<vec_in_memory*> (c + i * VW))[0]
+    for i in range(n):
+        (<vec_in_memory*> (c + i * VW))[0] = acc[i]
+
+
+cdef void one_row(const Product* p, Py_ssize_t j, Py_ssize_t k, Py_ssize_t k_end, const real** b,
+                  const Py_ssize_t* ld_b) noexcept nogil:
+    """PANELS_AT_ONCE panels of the only row of C from column j on, side by side.
+
+    One row's sums in a tile of NV vectors would wait for each other's additions.
+    """
+    cdef Py_ssize_t cols = min(p.n - j - (PANELS_AT_ONCE - 1) * NR, <Py_ssize_t> NR)
+    if NV > 1 and cols <= VW:
+        one_row_of_width(1, p, j, k, k_end, b, ld_b)
+    elif NV > 2 and cols <= 2 * VW:
+        one_row_of_width(2, p, j, k, k_end, b, ld_b)
+    else:
+        one_row_of_width(NV, p, j, k, k_end, b, ld_b)
 
 
 cdef inline bint reads_rows_of_b(const Product* p) noexcept nogil:
@@ -397,7 +402,8 @@ cdef void product_group(const Product* p, Py_ssize_t first_row, Py_ssize_t last_
             end = min(i + ROW_BLOCK, last_row)
             panel = 0
             if p.m == 1:
-                while panel + PANELS_AT_ONCE <= n_panels and j + (panel + PANELS_AT_ONCE) * NR <= p.n:
+                while panel + PANELS_AT_ONCE <= n_panels and (
+                        p.c_is_padded or j + (panel + PANELS_AT_ONCE) * NR <= p.n):
                     one_row(p, j + panel * NR, k, k_end, &b[panel], &ld_b[panel])
                     panel += PANELS_AT_ONCE
             for panel in range(panel, n_panels):
@@ -568,6 +574,56 @@ cdef void multiply(Product* p, int n_threads) noexcept nogil:
     parallel_for(n_threads, groups * row_shares, product_task, p)
 
 
+# ---- dx the other way round
+#
+# dxT = w dzT is the same sums. Then dz and dx are what is transposed, a minibatch's rows long, and w
+# is read as it lies: on a Zen 5, 784-1024-1024-1024-10 trains 3 % faster, 784-512-512-10 2 %.
+
+cdef struct TurnedJob:
+    Product* backward                # dx = dz wT
+    Product turned                   # dxT = w dzT
+    real* blocks                     # of dxT: block_size elements for each thread
+    Py_ssize_t block_size
+
+
+cdef inline bint is_turned(Py_ssize_t rows, Py_ssize_t n_in, Py_ssize_t n_out) noexcept nogil:
+    """Whether the gradient of a layer's input is made the other way round."""
+    return 2 * rows <= min(n_in, n_out) and rows >= FEWEST_ROWS_TO_PACK
+
+
+cdef void turned_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
+    cdef const TurnedJob* job = <const TurnedJob*> context
+    cdef const Product* dx = job.backward
+    cdef Product p = job.turned
+    cdef Py_ssize_t first = task * ROW_BLOCK
+    cdef Py_ssize_t last = min(first + ROW_BLOCK, p.m)
+    cdef Py_ssize_t panel = 0, n_panels = (p.n + NR - 1) // NR
+    cdef real* block = job.blocks + thread * job.block_size
+    p.c = block - first * p.ld_c
+    while panel < n_panels:
+        product_group(&p, first, last, panel, min(n_panels - panel, <Py_ssize_t> GROUP_PANELS),
+                      NULL)
+        panel += GROUP_PANELS
+    transpose(block, p.ld_c, last - first, p.n, dx.c + first, dx.ld_c, last - first)
+    finish(dx, 0, dx.m, first, whole_vectors(last - first))
+
+
+cdef void multiply_turned(Product* dx, real* panels, real* blocks, Py_ssize_t block_size,
+                          int n_threads) noexcept nogil:
+    """Carry out dx = dz wT as dxT = w dzT, in blocks of dxT's rows."""
+    cdef TurnedJob job
+    cdef Product* p = &job.turned
+    memset(p, 0, sizeof(Product))
+    job.backward, job.blocks, job.block_size = dx, blocks, block_size
+    p.m, p.n, p.k = dx.n, dx.m, dx.k
+    p.a, p.a_row, p.a_step = dx.b, dx.ld_b, 1
+    p.b, p.ld_b, p.b_transposed = dx.a, dx.a_row, True
+    p.panels = panels
+    p.ld_c, p.c_is_padded = row_stride(p.n), True
+    pack_all(p, n_threads)
+    parallel_for(n_threads, (p.m + ROW_BLOCK - 1) // ROW_BLOCK, turned_task, &job)
+
+
 # ---- operands in panels
 
 cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, Py_ssize_t k,
@@ -583,7 +639,8 @@ cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, P
     if p.b_transposed:
         for panel in range(n_panels):
             cols = min(p.n - j, <Py_ssize_t> NR)
-            transpose(p.b + j * p.ld_b + k, p.ld_b, cols, depth, to, whole_vectors(cols))
+            transpose(p.b + j * p.ld_b + k, p.ld_b, cols, depth, to, whole_vectors(cols),
+                      whole_vectors(cols))
             j += NR
             to += NR * depth
         return
@@ -604,8 +661,8 @@ cdef void pack_panels(const Product* p, Py_ssize_t first, Py_ssize_t n_panels, P
 
 
 cdef void transpose(const real* b, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t cols, real* to,
-                    Py_ssize_t ld_to) noexcept nogil:
-    """(rows, cols) becomes (cols, rows), each row padded with zeros to ``ld_to``.
+                    Py_ssize_t ld_to, Py_ssize_t padded) noexcept nogil:
+    """(rows, cols) becomes (cols, rows), each row padded with zeros to ``padded`` elements.
 
     Four rows at a time, their elements written together; many more would have their lines, a power
     of two apart, in one cache set. ``ld_to`` is never a constant: gcc would vectorise along the
@@ -621,7 +678,7 @@ cdef void transpose(const real* b, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t co
         b += 4 * ld
         to += 4
         i += 4
-    for i in range(i, ld_to):
+    for i in range(i, padded):
         for j in range(cols):
             to[j * ld_to] = b[j] if i < rows else 0
         b += ld

@@ -124,15 +124,16 @@ cdef inline void call_for(const char* row, Py_ssize_t size) noexcept nogil:
         prefetch(row + 64 * i)
 
 
-cdef row_function row_function_of(bytes kind, Py_ssize_t size) except? NULL:
-    """The conversion for a buffer's format character and item size."""
-    if kind == b"e" and size == 2: return row_of_f16
-    if kind == b"f" and size == 4: return row_of_f32
-    if kind == b"d" and size == 8: return row_of_f64
-    if kind in b"?Bb" and size == 1: return row_of_i8 if kind == b"b" else row_of_u8
-    if kind in b"hilq":
+cdef row_function row_function_of(const char* kind, Py_ssize_t size) except? NULL:
+    """The conversion for a buffer's format and item size."""
+    cdef char c = kind[0] if strlen(kind) == 1 else 0
+    if c == c"e" and size == 2: return row_of_f16
+    if c == c"f" and size == 4: return row_of_f32
+    if c == c"d" and size == 8: return row_of_f64
+    if c in b"?Bb" and size == 1: return row_of_i8 if c == c"b" else row_of_u8
+    if c in b"hilq":
         return row_of_i16 if size == 2 else row_of_i32 if size == 4 else row_of_i64
-    if kind in b"HILQ":
+    if c in b"HILQ":
         return row_of_u16 if size == 2 else row_of_u32 if size == 4 else row_of_u64
     raise TypeError(f"array: the kernels cannot read elements of format {kind!r}")
 
@@ -186,16 +187,16 @@ cdef class Source:
     def __cinit__(self, array, *, const int64_t[::1] chosen=None,
                   const double[:, ::1] scaling=None, bint missing=False, columns=None,
                   const int64_t[::1] starts=None, Py_ssize_t n_cols=0):
-        cdef bytes kind
+        cdef const char* kind
         PyObject_GetBuffer(array, &self.view, PyBUF_STRIDED_RO | PyBUF_FORMAT)
         self.held = True
         if self.view.ndim != 2:
             raise ValueError(f"array: {self.view.ndim} dimensions, the kernels read 2")
         kind = self.view.format
-        if kind[:1] in b"@=":
-            kind = kind[1:]
+        if kind[0] in b"@=":
+            kind += 1
         self.convert = row_function_of(kind, self.view.itemsize)
-        self.is_checked = kind in b"efd" and not missing
+        self.is_checked = kind[0] in b"efd" and not missing
         self.n_rows = self.view.shape[0]
         self.n_cols = self.view.shape[1]
         if starts is not None:
@@ -214,7 +215,7 @@ cdef class Source:
         if scaling is not None:
             self.scaling = scaling
             self.shift, self.factor = &scaling[0, 0], &scaling[1, 0]
-        self.is_plain = (kind == (b"f" if sizeof(real) == 4 else b"d")
+        self.is_plain = (kind[0] == (c"f" if sizeof(real) == 4 else c"d")
                          and self.view.strides[1] == sizeof(real)
                          and starts is None and scaling is None and not missing)
 
@@ -292,11 +293,24 @@ cdef class Source:
         cdef const real* last = <const real*> (base + (self.n_stored_rows - 1) * stride) \
             + self.n_cols - padded
         cdef real* last_out = out + (n - 1) * ld + self.n_cols - padded
-        cdef const real* row
+        cdef const real* row = <const real*> (base + start * stride)
         cdef real behind
-        for i in range(start, start + n):
+        cdef Py_ssize_t end = start + n
+        if order == NULL and self.chosen == NULL and padded == VW and not is_whole and stride > 0:
+            # Rows narrower than a vector, one after another: what the loop below decides for each
+            # takes longer than the row.
+            while start < end and row <= last and out <= last_out:
+                behind = out[self.n_cols]
+                bits = (<const bit_vec_in_memory*> row)[0]
+                (<bit_vec_in_memory*> out)[0] = bits
+                out[self.n_cols] = behind
+                bad_bits |= exponent - 1 - (bits & exponent)
+                row = <const real*> (<const char*> row + stride)
+                out += ld
+                start += 1
+        for i in range(start, end):
             row = <const real*> (base + self.row_of(order, i) * stride)
-            if order != NULL and i + ROWS_AHEAD < start + n:
+            if order != NULL and i + ROWS_AHEAD < end:
                 call_for(base + self.row_of(order, i + ROWS_AHEAD) * stride,
                          self.n_cols * sizeof(real))
             if row <= last and out <= last_out and stride > 0:

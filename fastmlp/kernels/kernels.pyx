@@ -7,7 +7,7 @@ element type, ``vec`` one vector register full of it. ``__init__.pyi`` is the ma
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strlen
 
 cdef extern from *:
     """
@@ -38,7 +38,10 @@ cdef extern from *:
         MR = FASTMLP_TILE_ROWS,
         NV = FASTMLP_TILE_VECTORS,
         NR = NV * VW,
-        K_BLOCK = 32768 / (NR * sizeof(real)) + 8    // 512 inputs and the bias are one block
+        // 1024 inputs and the bias are one block, 512 in float64.
+        K_BLOCK = 4096 / sizeof(real) + 8,
+        WIDEST_IN_PLACE = FASTMLP_WIDEST_IN_PLACE,
+        NARROWEST_TO_PACK = FASTMLP_NARROWEST_TO_PACK
     };
     static const vec ZEROS;
 
@@ -71,6 +74,8 @@ cdef extern from *:
         NV    # vectors across a register tile
         NR    # columns of a register tile
         K_BLOCK    # how much of a sum a tile makes at a time
+        WIDEST_IN_PLACE      # columns up to which a right-hand side is read where it lies
+        NARROWEST_TO_PACK    # outputs from which on x is copied for dw
     const vec ZEROS
 
 VARIANT = _VARIANT.decode()

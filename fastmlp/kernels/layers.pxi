@@ -47,6 +47,9 @@ cdef struct Lane:
     real* targets
     real* weights
     real* panels                     # of one chunk's x, for a wide dw
+    real* dz_panels                  # and of its dz, where the update follows block by block
+    real* blocks                     # of gradients: block_size elements for each thread
+    Py_ssize_t block_size
     real* scratch                    # for the products: scratch_size elements for each thread
     Py_ssize_t scratch_size
     int n_threads

@@ -172,7 +172,7 @@ cdef Status squares(Plan plan, Py_ssize_t rows, bint with_normal, double* object
                     lane.z[plan.n_layers - 1] if last.activation.reads_z
                     else lane.a[plan.n_layers], lane.dz[plan.n_layers - 1], n, last.n_out,
                     last.ld_out, last.constant)
-                plan.backward_rows(lane, 0, n, NULL, False, plan.n_threads)
+                plan.backward_rows(lane, 0, n, NULL, False, plan.n_threads, NULL)
                 plan.spread_gradients(lane, n, plan.levenberg.jacobian, plan.levenberg.ld)
                 add_normal(&plan.levenberg, n, first == 0 and output == 0, plan.n_threads)
         first += n

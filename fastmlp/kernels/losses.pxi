@@ -3,9 +3,10 @@
 # A loss gets one row: the raw scores z, the outputs a = f(z), the target t and, if it has any, a
 # constant for each output. It returns the row's value and writes `factor` times the row's derivative
 # into dz. Where the formula has a mean over the outputs, it gives the sum, and the table says that
-# n_out divides both. The table also says with respect to what the derivative is: to z itself where
-# loss and output activation are one formula (softmax with cross-entropy, sigmoid with binary
-# cross-entropy, exp with poisson), otherwise to a, and the activation's own derivative follows.
+# n_out divides both; a plan may be given other shares. The table also says with respect to what the
+# derivative is: to z itself where loss and output activation are one formula (softmax with
+# cross-entropy, sigmoid with binary cross-entropy, exp with poisson and half_poisson_deviance),
+# otherwise to a, and the activation's own derivative follows.
 #
 # A target may be unknown: NaN, where the plan allows it. A loss that is made output by output then
 # sees the row's known outputs only.
@@ -338,6 +339,24 @@ cdef double poisson(const LossRows* rows) noexcept nogil:
     return each_row(poisson_of_row, rows)
 
 
+# ---- half_poisson_deviance, a = exp(z): sum over the outputs of t log(t / a) - t + a; to z: a - t
+
+cdef inline double half_poisson_deviance_of_row(
+        const real* z, const real* a, const real* t, real factor, real* dz, Py_ssize_t n,
+        const real* c) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef double total = 0
+    for j in range(n):
+        total += <double> a[j] - t[j]
+        if t[j] > 0:
+            total += t[j] * (libm_log(<double> t[j]) - z[j])
+        dz[j] = factor * (a[j] - t[j])
+    return total
+
+cdef double half_poisson_deviance(const LossRows* rows) noexcept nogil:
+    return each_row(half_poisson_deviance_of_row, rows)
+
+
 ctypedef double (*rows_function)(const LossRows*) noexcept nogil
 
 cdef struct Loss:
@@ -348,7 +367,7 @@ cdef struct Loss:
 
 cdef enum:
     MSE, HALF_SQUARED_ERROR, CROSS_ENTROPY, CROSS_ENTROPY_OF_LABELS, BINARY_CROSS_ENTROPY
-    MAE, HUBER, QUANTILE, LOG_COSH, POISSON, N_LOSSES
+    MAE, HUBER, QUANTILE, LOG_COSH, POISSON, HALF_POISSON_DEVIANCE, N_LOSSES
 
 cdef Loss[N_LOSSES] loss_table
 loss_table[MSE]                     = Loss(mse,                     False, False, True)
@@ -361,22 +380,13 @@ loss_table[HUBER]                   = Loss(huber,                   False, False
 loss_table[QUANTILE]                = Loss(quantile,                False, False, True)
 loss_table[LOG_COSH]                = Loss(log_cosh,                False, False, True)
 loss_table[POISSON]                 = Loss(poisson,                 True,  False, True)
+loss_table[HALF_POISSON_DEVIANCE]   = Loss(half_poisson_deviance,   True,  False, False)
 
 LOSSES = {"mse": MSE, "half_squared_error": HALF_SQUARED_ERROR, "cross_entropy": CROSS_ENTROPY,
           "cross_entropy_of_labels": CROSS_ENTROPY_OF_LABELS,
           "binary_cross_entropy": BINARY_CROSS_ENTROPY, "mae": MAE, "huber": HUBER,
-          "quantile": QUANTILE, "log_cosh": LOG_COSH, "poisson": POISSON}
-
-
-cdef double losses_of_rows(int loss, LossRows* r) noexcept nogil:
-    """The weighted sum of a chunk's losses, in order; writes weight * scale * derivative to dz.
-
-    ``r`` is complete but for what the table says.
-    """
-    cdef double share = 1.0 / r.n_out if loss_table[loss].mean_over_outputs else 1.0
-    r.mean_over_outputs = loss_table[loss].mean_over_outputs
-    r.scale *= share
-    return loss_table[loss].of_rows(r) * share
+          "quantile": QUANTILE, "log_cosh": LOG_COSH, "poisson": POISSON,
+          "half_poisson_deviance": HALF_POISSON_DEVIANCE}
 
 
 cdef struct LossJob:
@@ -384,5 +394,18 @@ cdef struct LossJob:
     int loss
     bint mean                        # the objective is a mean over rows, not a sum
     bint missing                     # a target may be NaN: not known
+    bint mean_over_outputs
+    double value_share               # of the formula's sum over the outputs in a row's value,
+    double derivative_share          # and of its derivative
     const real* constants            # (n_out,), or NULL
     Py_ssize_t target_cols           # as the loss reads them
+
+
+cdef double losses_of_rows(const LossJob* job, LossRows* r) noexcept nogil:
+    """The weighted sum of a chunk's losses, in order; writes weight * scale * derivative to dz.
+
+    ``r`` is complete but for what the job says.
+    """
+    r.mean_over_outputs = job.mean_over_outputs
+    r.scale *= job.derivative_share
+    return loss_table[job.loss].of_rows(r) * job.value_share

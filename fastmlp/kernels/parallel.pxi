@@ -10,6 +10,10 @@
 # A task is taken by a compare-and-swap of the ticket. A thread that has taken one keeps the job
 # alive, so `run`, `context` and `n_tasks` may be read only after that. Workers spin for a moment
 # when there is nothing to do, then sleep on a lock of their own until they are woken.
+#
+# A worker that another process drives from its processor in the middle of a task keeps the caller
+# waiting, for milliseconds where the job takes microseconds. After such a wait the caller works
+# alone for ten times as long: beside a busy process two threads then take little longer than one.
 
 cdef extern from "pythread.h":
     ctypedef void* PyThread_type_lock
@@ -53,6 +57,10 @@ cdef enum:
     SPINS_BEFORE_SLEEP = 8000      # a few tens of microseconds: longer than a serial stretch of a step
     SPINS_BEFORE_YIELD = 2000
     MAX_TASKS = 0x7FFFFFFF         # what the ticket can count
+    # A wait for the others is too long beyond so many of the caller's own tasks and nanoseconds.
+    TASKS_WAITED_FOR = 2
+    NANOSECONDS_WAITED = 5000
+    TIMES_ALONE = 10
 
 cdef struct Worker:
     PyThread_type_lock alarm       # held while the worker sleeps
@@ -66,6 +74,7 @@ cdef struct Pool:
     uint64_t done
     char apart2[120]
     uint64_t busy                  # one job at a time: a second caller works alone
+    uint64_t alone_until           # on the clock, in nanoseconds; 0 for not
     int n_workers                  # threads started, the caller not counted
     Py_ssize_t n_tasks
     task_function run
@@ -132,19 +141,38 @@ cdef inline Py_ssize_t shares(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
     return (n + size - 1) // size
 
 
+cdef inline uint64_t nanoseconds() noexcept nogil:
+    return <uint64_t> (1e9 * now())
+
+
+cdef inline bint is_alone() noexcept nogil:
+    """Whether the caller had to wait too long a moment ago."""
+    cdef uint64_t until = atomic_load(&pool.alone_until)
+    if until == 0:
+        return False
+    if nanoseconds() < until:
+        return True
+    atomic_store(&pool.alone_until, 0)
+    return False
+
+
 cdef void parallel_for(int n_threads, Py_ssize_t n_tasks, task_function run,
                        void* context) noexcept nogil:
     """Run tasks 0 … n_tasks-1, on at most ``n_threads`` threads; return when all are done."""
     cdef Py_ssize_t task
+    cdef uint64_t began, own_ended, waited, own_tasks
     cdef int thread, spins = 0
     if n_threads > pool.n_workers + 1:
         n_threads = pool.n_workers + 1
     if n_threads > n_tasks:
         n_threads = <int> n_tasks
-    if n_threads <= 1 or n_tasks > <Py_ssize_t> MAX_TASKS or atomic_exchange(&pool.busy, 1):
+    if n_threads <= 1 or n_tasks > <Py_ssize_t> MAX_TASKS or is_alone() \
+            or atomic_exchange(&pool.busy, 1):
         for task in range(n_tasks):
             run(context, task, 0)
         return
+    began = nanoseconds()
+    own_tasks = pool.workers[0].tasks
     pool.run = run
     pool.context = context
     pool.n_tasks = n_tasks
@@ -155,12 +183,18 @@ cdef void parallel_for(int n_threads, Py_ssize_t n_tasks, task_function run,
             PyThread_release_lock(pool.workers[thread].alarm)
     while take_task(0):
         pass
-    while atomic_load(&pool.done) != <uint64_t> n_tasks:
-        spins += 1
-        if spins < SPINS_BEFORE_YIELD:
-            pause()
-        else:
-            yield_cpu()
+    if atomic_load(&pool.done) != <uint64_t> n_tasks:
+        own_ended = nanoseconds()
+        while atomic_load(&pool.done) != <uint64_t> n_tasks:
+            spins += 1
+            if spins < SPINS_BEFORE_YIELD:
+                pause()
+            else:
+                yield_cpu()
+        own_tasks = max(pool.workers[0].tasks - own_tasks, <uint64_t> 1)
+        waited = nanoseconds() - own_ended
+        if waited > NANOSECONDS_WAITED + TASKS_WAITED_FOR * (own_ended - began) // own_tasks:
+            atomic_store(&pool.alone_until, own_ended + (1 + TIMES_ALONE) * waited)
     atomic_store(&pool.busy, 0)
 
 

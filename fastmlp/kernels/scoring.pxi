@@ -61,7 +61,7 @@ cdef void score_losses(Plan plan, Source y, ScoreJob* job, Py_ssize_t task,
         r.t, r.ld_t, r.weights = lane.target, job.loss.target_cols, &weight
         r.constants, r.known = job.loss.constants, lane.known if job.loss.missing else NULL
         r.rows, r.n_out, r.scale = 1, last.n_out, 1
-        job.values[task] += losses_of_rows(job.loss.loss, &r)
+        job.values[task] += losses_of_rows(&job.loss, &r)
 
 
 cdef void weight_of(Source weights, Py_ssize_t row, real* weight) noexcept nogil:

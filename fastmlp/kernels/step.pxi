@@ -1,11 +1,18 @@
 # The step: clipping, weight decay, the optimizer's update and max-norm, each in blocks that threads take.
+#
+# Where nothing needs the whole gradient first, a large layer's parameters are updated as soon as a
+# block of its gradient is made, while that lies in the second-level cache: the gradient as a whole
+# is then never written to memory, and read back, at all. On a Zen 5, 784-1024-1024-1024-10 trains
+# 2 % faster, 784-128-10 1.5 %.
 
 cdef enum:
     # What is done to gradients and weights around a step: indices into `penalties`.
-    L1, L2, WEIGHT_DECAY, CLIP_VALUE, CLIP_NORM, MAX_NORM, PENALTIES
+    L1, L2, WEIGHT_DECAY, CLIP_VALUE, CLIP_NORM, MAX_NORM, OVER_ROWS, PENALTIES
 
 cdef enum:
     UPDATE_BLOCK = 16384             # parameters one task takes
+    FUSED_BLOCK = 65536              # of a gradient that is made and used up in one task
+    SMALLEST_FUSED = 65536           # parameters of a layer worth it
     SHORTENED_COLUMNS = 64
 
 
@@ -21,6 +28,7 @@ cdef struct UpdateJob:
     Py_ssize_t n
     const Layer* layers
     int n_layers
+    real l1, l2                      # of the penalties, where their gradient is still to be added
     real kept                        # 1 - lr * weight_decay
     real cut                         # highest size of a gradient's element, or 0
     real factor                      # of the gradient, from its norm
@@ -48,13 +56,90 @@ cdef void update_task(void* context, Py_ssize_t task, int thread) noexcept nogil
 
 cdef inline void update_block(const UpdateJob* job, Py_ssize_t first) noexcept nogil:
     """The update of the parameters from ``first`` on, as many as a task takes."""
-    cdef Py_ssize_t i, n = min(<Py_ssize_t> UPDATE_BLOCK, job.n - first)
+    update_range(job, first, min(<Py_ssize_t> UPDATE_BLOCK, job.n - first), job.grads + first)
+
+
+cdef inline void update_range(const UpdateJob* job, Py_ssize_t first, Py_ssize_t n,
+                              real* g) noexcept nogil:
+    """The update of ``n`` parameters from ``first`` on by their gradient ``g``."""
     cdef real* vectors[MAX_VECTORS]
+    cdef int i
     if job.before != NULL:
         job.before(job, first, first + n)
     for i in range(MAX_VECTORS):
         vectors[i] = job.vectors[i] + first if job.vectors[i] != NULL else NULL
-    job.update(job.params + first, job.grads + first, vectors, job.scalars, n)
+    job.update(job.params + first, g, vectors, job.scalars, n)
+
+
+cdef void penalise(real* g, const real* w, Py_ssize_t n, real l1, real l2) noexcept nogil:
+    """Add the penalties' gradient by some weights to ``g``."""
+    cdef Py_ssize_t i
+    cdef real zero = 0.0
+    if l2 > 0:
+        for i in range(n):
+            g[i] += l2 * w[i]
+    if l1 > 0:
+        for i in range(n):
+            g[i] += l1 if w[i] > zero else -l1 if w[i] < zero else zero
+
+
+cdef struct FusedJob:
+    # A layer's gradient and, block by block, the update by it.
+    Product* gradient
+    const UpdateJob* update
+    const Layer* layer
+    Py_ssize_t rows_per_task
+    real* blocks                     # block_size elements for each thread
+    Py_ssize_t block_size
+
+
+cdef Py_ssize_t fused_rows(Py_ssize_t n_out) noexcept nogil:
+    """Rows of a gradient in a block."""
+    return max(FUSED_BLOCK // n_out // MR * MR, <Py_ssize_t> MR)
+
+
+cdef inline bint is_fused(const Layer* layer) noexcept nogil:
+    """Whether a layer is large enough to be updated block by block."""
+    return layer.n_out > 1 and layer.n_in * layer.n_out >= SMALLEST_FUSED
+
+
+cdef void fused_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
+    cdef const FusedJob* job = <const FusedJob*> context
+    cdef Product p = job.gradient[0]
+    cdef Py_ssize_t first = task * job.rows_per_task
+    cdef Py_ssize_t last = min(first + job.rows_per_task, p.m)
+    cdef Py_ssize_t panel = 0, n_panels = (p.n + NR - 1) // NR
+    cdef real* g
+    if not p.add:
+        p.c = job.blocks + thread * job.block_size - first * p.ld_c
+    g = p.c + first * p.ld_c
+    while panel < n_panels:
+        product_group(&p, first, last, panel, min(n_panels - panel, <Py_ssize_t> GROUP_PANELS),
+                      p.scratch + thread * p.scratch_size)
+        panel += GROUP_PANELS
+    use_gradient(job.update, job.layer, first, last, g)
+
+
+cdef void use_gradient(const UpdateJob* job, const Layer* layer, Py_ssize_t first,
+                       Py_ssize_t last, real* g) noexcept nogil:
+    """Penalties and update for rows first … last-1 of a layer's [w; b], by their gradient ``g``."""
+    cdef Py_ssize_t at = layer.w + first * layer.n_out
+    cdef Py_ssize_t n_weights = min(last, layer.n_in) - first
+    if job.l1 > 0 or job.l2 > 0:
+        penalise(g, job.params + at, n_weights * layer.n_out, job.l1, job.l2)
+    update_range(job, at, (last - first) * layer.n_out, g)
+
+
+cdef void multiply_and_update(FusedJob* job, int n_threads) noexcept nogil:
+    """Make a layer's gradient and use it up."""
+    cdef Product* p = job.gradient
+    job.rows_per_task = fused_rows(p.n)
+    if n_threads > 1:
+        job.rows_per_task = min(job.rows_per_task, max(
+            p.m // (TASKS_PER_THREAD * n_threads) // MR * MR, <Py_ssize_t> MR))
+    if p.panels != NULL:
+        pack_all(p, n_threads)
+    parallel_for(n_threads, shares(p.m, job.rows_per_task), fused_task, job)
 
 
 cdef void clip_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
