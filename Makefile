@@ -45,7 +45,7 @@ bench: .venv/installed peers          ## every claim against the peers; writes b
 	  FASTMLP_VARIANT=$$variant $(BIN)/python -m bench.products \
 	      --json bench/results/products-$$variant.json; \
 	done
-	for program in roofline growth cold_start memory coexistence second_order; do \
+	for program in roofline growth cold_start memory coexistence second_order estimators; do \
 	  $(BIN)/python -m bench.$$program --json bench/results/$$program.json || exit 1; \
 	done
 	$(BIN)/python -m bench.report
@@ -81,10 +81,12 @@ clean:
 	touch $@
 
 .venv/documented: .venv/installed
-	$(BIN)/python -m pip install --quiet sphinx myst-parser furo matplotlib scipy tqdm
+	$(BIN)/python -m pip install --quiet sphinx myst-parser furo matplotlib scipy tqdm \
+	    scikit-learn
 	touch $@
 
 # The one release of PyTorch that also comes without gigabytes of CUDA where a CPU build is at hand.
 .venv/peers: .venv/made
-	$(BIN)/python -m pip install --quiet torch==2.13.0 scikit-learn onnx onnxruntime
+	$(BIN)/python -m pip install --quiet torch==2.13.0 scikit-learn pandas polars onnx \
+	    onnxruntime
 	touch $@

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench import coexistence, cold_start, growth, memory, roofline, second_order
+from bench import coexistence, cold_start, estimators, growth, memory, roofline, second_order
 from bench.tables import markdown
 from fastmlp.benchmarks.claims import CLAIMS, WIDTHS
 from fastmlp.benchmarks.pairs import interval, median_interval
@@ -35,6 +35,7 @@ PROGRAMS = {
     "memory": (memory, "Memory of training"),
     "coexistence": (coexistence, "Beside other packages"),
     "second order": (second_order, "Levenberg-Marquardt"),
+    "estimators": (estimators, "Beside scikit-learn's estimators"),
 }
 """By kind: the program whose ``tables`` show its numbers, and the section they belong to."""
 

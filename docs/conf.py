@@ -14,11 +14,13 @@ extensions = [
     "sphinx.ext.intersphinx",
 ]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 2
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 autosummary_generate = True
 autodoc_typehints = "none"
 default_role = "py:obj"
+templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"fastmlp {version}"

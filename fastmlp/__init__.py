@@ -2,7 +2,7 @@
 
 A map of the package; imports only point down::
 
-    doors       progress, plots, lbfgs,             other packages; imported when asked for
+    doors       sklearn, progress, plots, lbfgs,    other packages; imported when asked for
                 benchmarks, cli
     seeing      inspection, trace, doctor, finder   what the network does while it learns
     training    training, fitting, callbacks,       epochs, minibatches, stopping, listening
@@ -64,6 +64,17 @@ if TYPE_CHECKING:
         Warmup,
     )
     from .serialization import load
+    from .sklearn import BaggingClassifier as BaggingClassifier
+    from .sklearn import BaggingRegressor as BaggingRegressor
+    from .sklearn import GridSearchCV as GridSearchCV
+    from .sklearn import HalvingGridSearchCV as HalvingGridSearchCV
+    from .sklearn import MLPClassifier as MLPClassifier
+    from .sklearn import MLPRegressor as MLPRegressor
+    from .sklearn import RandomizedSearchCV as RandomizedSearchCV
+    from .sklearn import from_sklearn as from_sklearn
+    from .sklearn import patch_sklearn as patch_sklearn
+    from .sklearn import to_sklearn as to_sklearn
+    from .sklearn import unpatch_sklearn as unpatch_sklearn
     from .training import Trainer
 
 __all__ = [
@@ -131,6 +142,11 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "OneCycle", "Polynomial", "Step", "Warmup",
     ),
     "serialization": ("load",),
+    "sklearn": (
+        "BaggingClassifier", "BaggingRegressor", "GridSearchCV", "HalvingGridSearchCV",
+        "MLPClassifier", "MLPRegressor", "RandomizedSearchCV", "from_sklearn", "patch_sklearn",
+        "to_sklearn", "unpatch_sklearn",
+    ),
     "training": ("Trainer",),
 }  # fmt: skip
 _LAZY = {name: module for module, names in _MODULES.items() for name in (module, *names)}

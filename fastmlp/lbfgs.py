@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import threads
 from .arguments import number, whole_number
-from .callbacks import checked
+from .callbacks import Callback, checked
+from .fitting import Data
 from .history import History
 from .training import Trainer
 
@@ -91,50 +95,81 @@ def fit_lbfgs(
         target_loss = number("target_loss", target_loss)
     if not trainer.optimizer.elementwise:
         raise ValueError("trainer: made for Levenberg-Marquardt, expected another optimizer")
+    data = trainer._judged(X, y, sample_weight, class_weight)
+    options = {"maxiter": epochs, "maxcor": memory, "gtol": gradient_tol, "ftol": 0.0}
+    minimized(
+        trainer, data, {**options, "maxfun": math.inf}, checked(callbacks), target_loss=target_loss
+    )
+    return trainer.history
+
+
+def minimized(
+    trainer: Trainer,
+    data: Data,
+    options: dict[str, Any],
+    listeners: Sequence[Callback],
+    *,
+    target_loss: float | None = None,
+    max_seconds: float | None = None,
+    validate: Callable[[], dict[str, float]] | None = None,
+) -> Any:
+    """Do what `fit_lbfgs` does, on arguments that have been judged; ``options`` are SciPy's.
+
+    Returns SciPy's result, or None where something else than the minimizer has ended the training;
+    ``trainer.history.stop_reason`` says what.
+    """
     structure = trainer.mlp._structure
     if any((*structure.dropout, structure.input_dropout)):
         raise ValueError(
             "trainer: its network has dropout, whose objective differs from one look to the next, "
             "expected none for L-BFGS; use Trainer.fit"
         )
-    data = trainer._judged(X, y, sample_weight, class_weight)
-    listeners = checked(callbacks)
     mlp, history = trainer.mlp, trainer.history
     mlp._measure(data.rows, data.targets, trainer.loss)
-    trainer.epoch_range = (trainer.epoch, trainer.epoch + epochs)
+    trainer.epoch_range = (trainer.epoch, trainer.epoch + options["maxiter"])
     trainer._stop_asked = False
     best: list[NDArray[Any]] = [mlp.params.copy()]
+    began = time.perf_counter()
+    found = None
 
     def objective(params: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        threads.check_interrupt()
         with mlp._lock:
             mlp.params[:] = params
-        trainer._forward(data.rows)
-        value, _ = trainer._compute_loss(data.targets, data.weights)
+        bad = trainer._forward(data.rows)
+        if bad >= 0:
+            raise data.rows.not_finite(bad, mlp.dtype)
+        value, bad = trainer._compute_loss(data.targets, data.weights)
+        if bad >= 0:
+            raise data.targets.not_finite(bad, mlp.dtype)
         trainer.backward()
         return value, trainer.grads.astype(np.float64)
 
     def after_iteration(intermediate_result: Any) -> None:
         best[0] = intermediate_result.x.astype(mlp.dtype)
         trainer._count_epoch(float(intermediate_result.fun))
+        if validate is not None or listeners:
+            # What was looked at last need not be where the iteration ends.
+            with mlp._lock:
+                mlp.params[:] = best[0]
+        if validate is not None:
+            history._append(validate())
         for listener in listeners:
             listener.on_epoch_end(trainer)
         if target_loss is not None and intermediate_result.fun <= target_loss:
             raise _Stop("target_loss")
         if trainer._stop_asked:
             raise _Stop("early_stopping")
+        if max_seconds is not None and time.perf_counter() - began >= max_seconds:
+            raise _Stop("max_seconds")
 
     with trainer._alone("fit_lbfgs"):
         for listener in listeners:
             listener.on_fit_begin(trainer)
         try:
             found = minimize(
-                objective,
-                mlp.params.astype(np.float64),
-                jac=True,
-                method="L-BFGS-B",
-                callback=after_iteration,
-                options={"maxiter": epochs, "maxcor": memory, "gtol": gradient_tol, "ftol": 0.0,
-                         "maxfun": math.inf},
+                objective, mlp.params.astype(np.float64), jac=True, method="L-BFGS-B",
+                callback=after_iteration, options=options,
             )  # fmt: skip
             # 1 is the end of the iterations; 2 a line search that finds nothing lower.
             reason = "epochs" if found.status == 1 else "converged"
@@ -153,5 +188,5 @@ def fit_lbfgs(
         history.stop_reason = reason
         for listener in listeners:
             listener.on_fit_end(trainer)
-    result: History = trainer.history
-    return result
+    trainer._take_losses()
+    return found

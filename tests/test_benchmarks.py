@@ -1,12 +1,15 @@
 """The benchmarks' bookkeeping: what counts, what is dropped, what is printed. No time is judged."""
 
 import dataclasses
+import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import coexistence, cold_start, growth, report, roofline
+import fastmlp as fm
+from bench import coexistence, cold_start, estimators, growth, report, roofline
 from fastmlp.benchmarks import pairs, runner
 from fastmlp.benchmarks.claims import CLAIMS, NETWORKS, WIDTHS
 from fastmlp.benchmarks.rivals import RIVALS
@@ -164,6 +167,19 @@ MADE_UP = {
 }
 
 
+MADE_UP["estimators"] = {
+    "records": [
+        {"work": "xor, float32", "rival": "scikit-learn", "group": estimators.TRAINING}
+        | {"scores": {"baseline": 1.0, "rival": 0.999}, "same_score": True}
+        | {"rounds": alike({"baseline": 0.002, "rival": 0.009})}
+        | pairs.summarize(alike({"baseline": 0.002, "rival": 0.009}), 1),
+        {"work": "expm, float32", "rival": "scikit-learn", "group": estimators.TRAINING}
+        | {"scores": {"baseline": 1.0, "rival": 0.9}, "same_score": False, "rounds": []},
+        {"work": "MLPClassifier.predict, 1 row", "rival": "scikit-learn", "failed": "no memory"},
+    ]
+}
+
+
 def keep(folder, results, date="2026-01-01"):
     folder.mkdir(exist_ok=True)
     for kind, result in results.items():
@@ -190,6 +206,10 @@ def test_the_report_is_made_of_raw_numbers(tmp_path):
         "| xor | jax | 2.5 | 0.5 | 5 |",
         "| difference | 41 [41, 41] |",
         "| 2-3 | sgd | 5,000 | 7 | 3.0 | 2.0 | 5.0 | 5.5 | 1.10 | 1.0 |",
+        "| xor, float32 | scikit-learn | 4.5 [4.5, 4.5] | 3 | 2 ms | 1, 0.999 | 6 / 0 |",
+        "| expm, float32 | scikit-learn | SCORES DIFFER | 3 |  |  |  |",
+        "| MLPClassifier.predict, 1 row | scikit-learn | FAILED | 5 |  |  |  |",
+        "MLPClassifier.predict, 1 row: failed: no memory.",
         "| expm, 30 in a row | 1e+03 ms | 1.05 [1.05, 1.05] | – | 1.01 [1.01, 1.01] | 6 / 0 |",
     ):
         assert line in lines
@@ -303,3 +323,99 @@ def test_what_rivals_add_to_dense_layers_is_the_same(name):
     assert pairs.same_loss(
         dict(zip(("baseline", "rival"), losses, strict=True)), work.loss_tolerance
     )
+
+
+# ---- the estimators
+
+
+# All epochs are trained, which scikit-learn takes for too few.
+SKLEARN = pytest.mark.filterwarnings("ignore:Stochastic Optimizer. Maximum iterations")
+
+
+@pytest.fixture
+def _sklearn():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+
+def test_every_case_has_a_claim():
+    assert len(estimators.CASES) == 6 + 1 + 4 + 2 + 3
+    for name, case in estimators.CASES.items():
+        assert name == case.name
+        assert case.floor is None or case.floor > 1
+        assert case.threads == (2 if case.group == estimators.MANY else 1)
+
+
+@SKLEARN
+@pytest.mark.usefixtures("_sklearn")
+def test_a_work_is_what_both_estimators_train():
+    """The same sizes, rows and number of epochs on both sides, of the type asked for."""
+    work = WORKS["expm"]
+    ours, theirs = estimators.fits_of_work("expm", "float64")
+    for side in (ours, theirs):
+        X, y, Xv, yv = side.rows
+        assert (len(X), len(Xv)) == (9000, 1000)
+        assert X.dtype == y.dtype == Xv.dtype == yv.dtype == np.float64
+        side.estimator.set_params(max_iter=2)
+        side.run()
+        found = side.estimator
+        assert [w.shape[0] for w in found.coefs_] == list(work.sizes[:-1])
+        assert (found.n_iter_, found.batch_size) == (2, 9000)
+    assert ours.estimator.get_params().items() >= theirs.estimator.get_params().items()
+    np.testing.assert_allclose(ours.score(), theirs.score(), atol=1e-6)
+
+
+@SKLEARN
+@pytest.mark.usefixtures("_sklearn")
+@pytest.mark.parametrize("name", ["xor", "digits", "fit"])
+def test_a_case_is_measured_and_recorded(name):
+    """Of each kind one, on little work."""
+    case = {
+        "xor": lambda: estimators.fits_of_work("xor", "float32", max_iter=20),
+        "digits": lambda: estimators.predictions("classes", 5),
+        "fit": lambda: estimators.many("classifiers", 4, 3),
+    }[name]
+    tolerance = 0.0 if name == "fit" else estimators.SCORE_TOLERANCE
+    record = estimators.measure(estimators.Case(name, "any", 2.0, case, tolerance), 1)
+    assert record["same_score"]
+    assert record["floor"] == 2.0
+    assert set(record["rounds"][0]) == {"baseline", "rival", "control"}
+    assert (record["scores"]["baseline"] == record["scores"]["rival"]) or name != "fit"
+
+
+@SKLEARN
+@pytest.mark.usefixtures("_sklearn")
+def test_other_scores_are_not_timed():
+    def sides():
+        ours, theirs = estimators.fits_of_digits(max_iter=2)
+        theirs.estimator.set_params(random_state=1, max_iter=1)
+        return ours, theirs
+
+    record = estimators.measure(estimators.Case("other", "any", 2.0, sides))
+    assert not record["same_score"]
+    assert record["rounds"] == []
+    assert "ratio" not in record
+
+
+@SKLEARN
+@pytest.mark.usefixtures("_sklearn")
+def test_searches_of_both_are_the_same():
+    """Theirs is not run, for its processes take seconds to start."""
+    from sklearn.model_selection import GridSearchCV
+
+    ours, theirs = estimators.searches({"alpha": [1e-4, 1.0]}, 2)
+    assert (type(ours.search), type(theirs.search)) == (fm.GridSearchCV, GridSearchCV)
+    assert type(theirs.search.estimator).__module__.startswith("sklearn.")
+    ours.run()
+    theirs.search.set_params(n_jobs=1)
+    theirs.run()
+    assert ours.score() == pytest.approx(theirs.score(), abs=1e-3)
+    assert np.prod([len(values) for values in estimators.GRID.values()]) == 64
+
+
+def test_the_speed_is_drawn(monkeypatch):
+    """The documentation's picture: a bar for each case beside scikit-learn's that gave a ratio."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "docs")
+    speed = importlib.import_module("sklearn_speed").speed(MADE_UP["estimators"])
+    (axes,) = speed.axes
+    assert [bar.get_width() for bar in axes.patches] == [4.5]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["xor, float32"]

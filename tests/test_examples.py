@@ -492,3 +492,20 @@ def test_dropout_learns_small_digits(monkeypatch, capsys):
     )
     assert load("mnist_dropout").main(epochs=30, width=256) > 0.95
     assert "test images" in capsys.readouterr().out
+
+
+# ---- scikit-learn's numbers
+
+
+def test_drop_in_has_scikit_learns_numbers(capsys):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    theirs, ours, largest = load("drop_in").main()
+    assert type(theirs) is not type(ours) is fm.MLPClassifier
+    assert 20 < ours.n_iter_ == theirs.n_iter_ < 60
+    (X, _), (X_test, y_test) = fm.datasets.digits()
+    # 100·eps·sqrt(n), n being the rows trained on.
+    assert largest < 100 * np.finfo(np.float64).eps * math.sqrt(len(X))
+    assert ours.score(X_test, y_test) == theirs.score(X_test, y_test) > 0.92
+    printed = capsys.readouterr().out
+    assert printed.count("93.6% right") == 2
+    assert f"largest difference in {ours.n_iter_} epochs: {largest:.1e}" in printed

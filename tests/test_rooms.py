@@ -25,6 +25,7 @@ DOORS = {
     "matplotlib": "fastmlp.plots",
     "scipy": "fastmlp.lbfgs",
     "sklearn": ("fastmlp.sklearn", "fastmlp.benchmarks.rivals.scikit_learn"),
+    "joblib": "fastmlp.sklearn",
     "torch": (
         "fastmlp.benchmarks.rivals.pytorch_eager",
         "fastmlp.benchmarks.rivals.pytorch_compiled",
@@ -211,20 +212,25 @@ def test_importing_is_silent():
 
 
 def test_importing_everything_by_name_needs_no_optional_package():
-    """``from fastmlp import *`` works where neither tqdm nor matplotlib is installed."""
+    """``from fastmlp import *`` works where nothing but NumPy and safetensors is installed."""
     run("""
 import sys
-sys.modules["tqdm"] = sys.modules["tqdm.auto"] = sys.modules["matplotlib"] = None
+sys.modules.update(dict.fromkeys(["tqdm", "tqdm.auto", "matplotlib", "scipy", "sklearn"]))
 from fastmlp import *
 MLP, Trainer
 """)
 
 
 @pytest.mark.parametrize(
-    ("modules", "name", "extra"),
-    [(["tqdm", "tqdm.auto"], "ProgressBar", "progress"), (["matplotlib"], "plots", "plots")],
+    ("modules", "name", "said", "extra"),
+    [
+        (["tqdm", "tqdm.auto"], "ProgressBar", "ProgressBar needs tqdm", "progress"),
+        (["matplotlib"], "plots", "plots needs matplotlib", "plots"),
+        (["scipy.optimize"], "fit_lbfgs", "fit_lbfgs needs SciPy", "lbfgs"),
+        (["sklearn"], "MLPClassifier", "fastmlp.sklearn needs scikit-learn", "sklearn"),
+    ],
 )
-def test_a_missing_optional_package_is_named_with_what_to_install(modules, name, extra):
+def test_a_missing_optional_package_is_named_with_what_to_install(modules, name, said, extra):
     done = run(f"""
 import sys
 sys.modules.update(dict.fromkeys({modules}))
@@ -234,7 +240,7 @@ try:
 except ImportError as error:
     print(error)
 """)
-    assert f"{name} needs {modules[0]}" in done.stdout
+    assert said in done.stdout
     assert f"pip install 'fastmlp[{extra}]'" in done.stdout
     assert done.stdout.count("\n") == 1
 

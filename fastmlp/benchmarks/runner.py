@@ -97,7 +97,7 @@ def _run(work: str, rival: str, baseline: str, n_threads: int, pairs: int | None
         command = [sys.executable, "-P", "-m", "fastmlp.benchmarks.pairs"]
         command += ["--work", work, "--rival", rival, "--baseline", baseline]
         command += ["--threads", str(n_threads)]
-        return _in_process(command, n_threads, pairs, result)
+        return in_process(command, n_threads, pairs, result)
 
 
 def _run_claim(name: str, pairs: int | None) -> Record:
@@ -108,10 +108,15 @@ def _run_claim(name: str, pairs: int | None) -> Record:
             return {"skipped": f"{package} is not installed"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-P", "-m", "fastmlp.benchmarks.pairs", "--claim", name]
-        return _in_process(command, claim.threads, pairs, Path(folder, "record.json"))
+        return in_process(command, claim.threads, pairs, Path(folder, "record.json"))
 
 
-def _in_process(command: list[str], n_threads: int, pairs: int | None, result: Path) -> Record:
+def in_process(command: list[str], n_threads: int, pairs: int | None, result: Path) -> Record:
+    """Run a command in a fresh process that writes its record to ``result``; return the record.
+
+    It is bound to as many CPUs as ``n_threads``, every library held to so many threads, and gets
+    ``--json`` and, where ``pairs`` is given, ``--pairs``.
+    """
     command += ["--json", str(result), *(["--pairs", str(pairs)] if pairs else [])]
     done = subprocess.run(
         command,
