@@ -103,13 +103,15 @@ def _training(work_name: str, n_threads: int, dtype: str = "float32") -> Call:
 
 
 def _of_width(width: int, n_threads: int | None) -> Call:
-    """Return a call that trains 10-w-w-10 for about 50 ms, in minibatches of 128 rows."""
-    rows = 128 * max(1, 4_000_000 // (2 * width * width + 40 * width) // 128 * 4)
+    """Return a call that trains 10-w-w-10 for 50 ms and more, in minibatches of 128 rows."""
+    rows = 4096
+    # At 50 multiplications a nanosecond, which is less than wide layers reach.
+    epochs = max(1, 2_500_000_000 // (3 * rows * (width * width + 20 * width)))
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, rows, 10), np.float32)
     mlp = fm.MLP([10, width, width, 10], seed=0)
     trainer = fm.Trainer(mlp, optimizer=fm.SGD(lr=1e-3), batch_size=128, n_threads=n_threads)
-    return lambda: trainer.fit(x, y, epochs=1)
+    return lambda: trainer.fit(x, y, epochs=epochs)
 
 
 def _all() -> Iterator[Claim]:
