@@ -414,6 +414,16 @@ cdef void product_group(const Product* p, Py_ssize_t first_row, Py_ssize_t last_
         k = k_end
 
 
+cdef void product_rows(const Product* p, Py_ssize_t first_row, Py_ssize_t last_row,
+                       real* scratch) noexcept nogil:
+    """All groups of panels for some rows."""
+    cdef Py_ssize_t panel = 0, n_panels = (p.n + NR - 1) // NR
+    while panel < n_panels:
+        product_group(p, first_row, last_row, panel,
+                      min(n_panels - panel, <Py_ssize_t> GROUP_PANELS), scratch)
+        panel += GROUP_PANELS
+
+
 cdef inline bint is_straight(const Product* p) noexcept nogil:
     """Whether C is one vector wide and so small that ``straight`` makes it."""
     return p.n <= VW and p.m * p.k <= LARGEST_STRAIGHT and not p.add and p.panels == NULL
@@ -597,13 +607,9 @@ cdef void turned_task(void* context, Py_ssize_t task, int thread) noexcept nogil
     cdef Product p = job.turned
     cdef Py_ssize_t first = task * ROW_BLOCK
     cdef Py_ssize_t last = min(first + ROW_BLOCK, p.m)
-    cdef Py_ssize_t panel = 0, n_panels = (p.n + NR - 1) // NR
     cdef real* block = job.blocks + thread * job.block_size
     p.c = block - first * p.ld_c
-    while panel < n_panels:
-        product_group(&p, first, last, panel, min(n_panels - panel, <Py_ssize_t> GROUP_PANELS),
-                      NULL)
-        panel += GROUP_PANELS
+    product_rows(&p, first, last, NULL)
     transpose(block, p.ld_c, last - first, p.n, dx.c + first, dx.ld_c, last - first)
     finish(dx, 0, dx.m, first, whole_vectors(last - first))
 

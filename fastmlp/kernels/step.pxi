@@ -108,15 +108,11 @@ cdef void fused_task(void* context, Py_ssize_t task, int thread) noexcept nogil:
     cdef Product p = job.gradient[0]
     cdef Py_ssize_t first = task * job.rows_per_task
     cdef Py_ssize_t last = min(first + job.rows_per_task, p.m)
-    cdef Py_ssize_t panel = 0, n_panels = (p.n + NR - 1) // NR
     cdef real* g
     if not p.add:
         p.c = job.blocks + thread * job.block_size - first * p.ld_c
     g = p.c + first * p.ld_c
-    while panel < n_panels:
-        product_group(&p, first, last, panel, min(n_panels - panel, <Py_ssize_t> GROUP_PANELS),
-                      p.scratch + thread * p.scratch_size)
-        panel += GROUP_PANELS
+    product_rows(&p, first, last, p.scratch + thread * p.scratch_size)
     use_gradient(job.update, job.layer, first, last, g)
 
 
