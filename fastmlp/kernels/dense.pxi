@@ -43,6 +43,9 @@
 #                                 for every tile, from the second where it is too long for it
 #             for a tile of rows
 #
+# Where the network's input is mostly 0, a tile goes by a list of the steps k that add something:
+# zeros.pxi makes it.
+#
 # Two ways lead past the tiles, to the same sums: a tiny C is made a few rows at a time (`straight`),
 # and a single row of C by reading B along its rows (`one_row_in_place`). A layer with one output has
 # its dw as a row, dzT x, or all but one column of every vector would be padding. The dx of a large
@@ -74,12 +77,18 @@ cdef enum TileMode:
     ADD_TO_C          # C = C + (A B), the sum made apart and then added: a later chunk of rows
 
 
-cdef inline void tile_of(const int mr, const int nv, TileMode mode, Py_ssize_t k, const real* a,
-                         Py_ssize_t a_row, Py_ssize_t a_step, const real* b, Py_ssize_t ld_b,
-                         real* c, Py_ssize_t ld_c) noexcept nogil:
-    """mr rows by nv vectors; A's elements lie ``a_row`` apart down and ``a_step`` along k."""
+cdef inline void tile_of(const int mr, const int nv, const bint listed, TileMode mode,
+                         Py_ssize_t k, const int32_t* steps, const real* a, Py_ssize_t a_row,
+                         Py_ssize_t a_step, const real* b, Py_ssize_t ld_b, real* c,
+                         Py_ssize_t ld_c) noexcept nogil:
+    """mr rows by nv vectors; A's elements lie ``a_row`` apart down and ``a_step`` along k.
+
+    With ``listed`` only the k steps of a list: see zeros.pxi.
+    """
     cdef vec acc[MR * NV]
     cdef vec b_row[NV]
+    cdef const real* first_a = a
+    cdef const real* first_b = b
     cdef Py_ssize_t step
     cdef int i, j
     for i in range(mr):
@@ -90,13 +99,16 @@ cdef inline void tile_of(const int mr, const int nv, TileMode mode, Py_ssize_t k
             for j in range(nv):
                 acc[i * NV + j] = (<vec_in_memory*> (c + i * ld_c + j * VW))[0]
     for step in range(k):
+        if listed:
+            a, b = first_a + steps[step] * a_step, first_b + steps[step] * ld_b
         for j in range(nv):
             b_row[j] = (<const vec_in_memory*> (b + j * VW))[0]
         for i in range(mr):
             for j in range(nv):
                 acc[i * NV + j] += b_row[j] * a[i * a_row]
-        b += ld_b
-        a += a_step
+        if not listed:
+            b += ld_b
+            a += a_step
     if mode == ADD_TO_C:
         for i in range(mr):
             for j in range(nv):
@@ -112,7 +124,7 @@ cdef inline void tiles_of(const int mr, const int nv, Py_ssize_t n, TileMode mod
     """``n`` tiles below one another, A's ``a_tile`` apart."""
     cdef Py_ssize_t t
     for t in range(n):
-        tile_of(mr, nv, mode, k, a, a_row, a_step, b, ld_b, c, ld_c)
+        tile_of(mr, nv, False, mode, k, NULL, a, a_row, a_step, b, ld_b, c, ld_c)
         a += a_tile
         c += mr * ld_c
 
@@ -191,6 +203,42 @@ cdef struct Product:
     real constant                   # the activation's
     const real* reads               # backward: a or z of the layer below, laid out like C
     Py_ssize_t panels_per_task, rows_per_task
+    const int32_t* steps            # of each tile of MR rows, those to be taken, or NULL: all
+    const int32_t* step_ends        # for each tile, where among its steps every block of k ends
+
+
+cdef inline Py_ssize_t blocks_of_k(const Product* p) noexcept nogil:
+    """How many blocks of k a sum is cut into."""
+    return 1 if p.over_rows else (p.k + K_BLOCK - 1) // K_BLOCK
+
+
+cdef inline void listed_tiles_of(const int nv, const Product* p, Py_ssize_t i, Py_ssize_t rows,
+                                 TileMode mode, Py_ssize_t k, const real* a, Py_ssize_t a_tile,
+                                 Py_ssize_t a_row, Py_ssize_t a_step, const real* b,
+                                 Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+    cdef Py_ssize_t tile, blocks = blocks_of_k(p)
+    cdef const int32_t* ends
+    a -= k * a_step
+    b -= k * ld_b
+    for tile in range(i // MR, (i + rows) // MR):
+        ends = p.step_ends + tile * (blocks + 1) + k // K_BLOCK
+        tile_of(MR, nv, True, mode, ends[1] - ends[0], p.steps + tile * p.k + ends[0], a, a_row,
+                a_step, b, ld_b, c, ld_c)
+        a += a_tile
+        c += MR * ld_c
+
+
+cdef void listed_tiles(const Product* p, Py_ssize_t i, Py_ssize_t rows, int nv, TileMode mode,
+                       Py_ssize_t k, const real* a, Py_ssize_t a_tile, Py_ssize_t a_row,
+                       Py_ssize_t a_step, const real* b, Py_ssize_t ld_b, real* c,
+                       Py_ssize_t ld_c) noexcept nogil:
+    """``rows`` rows of C from row i on, whole tiles: the listed steps of the block from k on."""
+    if nv == 1:
+        listed_tiles_of(1, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    elif nv == 2:
+        listed_tiles_of(2, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+    else:
+        listed_tiles_of(NV, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
 
 
 cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
@@ -268,6 +316,12 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
         a_tile, a_row, a_step = MR * p.k, 1, MR
     a = p.a + i // MR * a_tile + k * a_step
     if padded == cols or p.c_is_padded:
+        if p.steps != NULL:
+            rows = (last_row - i) // MR * MR
+            listed_tiles(p, i, rows, nv, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, p.ld_c)
+            i += rows
+            a += rows // MR * a_tile
+            c += rows * p.ld_c
         tiles(last_row - i, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, c, p.ld_c)
         return
     while i < last_row:
@@ -276,7 +330,10 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
             for row in range(rows):
                 for col in range(cols):
                     buffer[row * NR + col] = c[row * p.ld_c + col]
-        tiles(rows, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, buffer, NR)
+        if p.steps != NULL and rows == MR:
+            listed_tiles(p, i, MR, nv, mode, k, a, a_tile, a_row, a_step, b, ld_b, buffer, NR)
+        else:
+            tiles(rows, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, buffer, NR)
         for row in range(rows):
             for col in range(cols):
                 c[row * p.ld_c + col] = buffer[row * NR + col]
@@ -285,9 +342,9 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
         c += MR * p.ld_c
 
 
-cdef inline void one_row_of_width(const int nv, const Product* p, Py_ssize_t j, Py_ssize_t k,
-                                  Py_ssize_t k_end, const real** b,
-                                  const Py_ssize_t* ld_b) noexcept nogil:
+cdef inline void one_row_of_width(const int nv, const bint listed, const Product* p, Py_ssize_t j,
+                                  Py_ssize_t k, Py_ssize_t n_steps, const int32_t* steps,
+                                  const real** b, const Py_ssize_t* ld_b) noexcept nogil:
     """PANELS_AT_ONCE panels of the only row of C, the last of ``nv`` vectors, side by side."""
     cdef vec acc[PANELS_AT_ONCE * NV]
     cdef const real* at[PANELS_AT_ONCE]
@@ -302,12 +359,17 @@ cdef inline void one_row_of_width(const int nv, const Product* p, Py_ssize_t j, 
         acc[i] = ZEROS
         if k > 0:
             acc[i] = (<vec_in_memory*> (c + i * VW))[0]
-    for step in range(k_end - k):
+    for step in range(n_steps):
+        if listed:
+            a = p.a + (k + steps[step]) * p.a_step
+            for i in range(PANELS_AT_ONCE):
+                at[i] = b[i] + steps[step] * ld_b[i]
         for i in range(n):
             acc[i] += (<const vec_in_memory*> (at[i // NV] + i % NV * VW))[0] * a[0]
-        for i in range(PANELS_AT_ONCE):
-            at[i] += ld_b[i]
-        a += p.a_step
+        if not listed:
+            a += p.a_step
+            for i in range(PANELS_AT_ONCE):
+                at[i] += ld_b[i]
     if p.add:
         for i in range(n):
             acc[i] += (<vec_in_memory*> (c + i * VW))[0]
@@ -315,24 +377,85 @@ cdef inline void one_row_of_width(const int nv, const Product* p, Py_ssize_t j, 
         (<vec_in_memory*> (c + i * VW))[0] = acc[i]
 
 
-cdef void one_row(const Product* p, Py_ssize_t j, Py_ssize_t k, Py_ssize_t k_end, const real** b,
-                  const Py_ssize_t* ld_b) noexcept nogil:
-    """PANELS_AT_ONCE panels of the only row of C from column j on, side by side.
+cdef inline void one_row_listed(const bint listed, const Product* p, Py_ssize_t j, Py_ssize_t cols,
+                                Py_ssize_t k, Py_ssize_t n_steps, const int32_t* steps,
+                                const real** b, const Py_ssize_t* ld_b) noexcept nogil:
+    if NV > 1 and cols <= VW:
+        one_row_of_width(1, listed, p, j, k, n_steps, steps, b, ld_b)
+    elif NV > 2 and cols <= 2 * VW:
+        one_row_of_width(2, listed, p, j, k, n_steps, steps, b, ld_b)
+    else:
+        one_row_of_width(NV, listed, p, j, k, n_steps, steps, b, ld_b)
+
+
+cdef Py_ssize_t one_row(const Product* p, Py_ssize_t j, Py_ssize_t n_panels, Py_ssize_t k,
+                        Py_ssize_t k_end, const real** b, const Py_ssize_t* ld_b) noexcept nogil:
+    """Panels of the only row of C from column j on, PANELS_AT_ONCE side by side; how many.
 
     One row's sums in a tile of NV vectors would wait for each other's additions.
     """
-    cdef Py_ssize_t cols = min(p.n - j - (PANELS_AT_ONCE - 1) * NR, <Py_ssize_t> NR)
-    if NV > 1 and cols <= VW:
-        one_row_of_width(1, p, j, k, k_end, b, ld_b)
-    elif NV > 2 and cols <= 2 * VW:
-        one_row_of_width(2, p, j, k, k_end, b, ld_b)
-    else:
-        one_row_of_width(NV, p, j, k, k_end, b, ld_b)
+    cdef int32_t steps[K_BLOCK]
+    cdef Py_ssize_t panel = 0, cols, n_steps = -1
+    if k_end - k <= K_BLOCK and n_panels >= PANELS_AT_ONCE:
+        n_steps = steps_of_row(p.a + k * p.a_step, p.a_step, k_end - k, steps)
+    while panel + PANELS_AT_ONCE <= n_panels and (
+            p.c_is_padded or j + PANELS_AT_ONCE * NR <= p.n):
+        cols = min(p.n - j - (PANELS_AT_ONCE - 1) * NR, <Py_ssize_t> NR)
+        if n_steps >= 0:
+            one_row_listed(True, p, j, cols, k, n_steps, steps, b + panel, ld_b + panel)
+        else:
+            one_row_listed(False, p, j, cols, k, k_end - k, NULL, b + panel, ld_b + panel)
+        panel += PANELS_AT_ONCE
+        j += PANELS_AT_ONCE * NR
+    return panel
 
 
 cdef inline bint reads_rows_of_b(const Product* p) noexcept nogil:
-    """Whether C is a single row, and B fit to be read along its rows."""
-    return p.m == 1 and p.in_place and p.b_is_padded and p.panels == NULL and not p.over_rows
+    """Whether C is a single row, and B fit to be read along its rows.
+
+    A C that fits the registers stays there instead.
+    """
+    return p.m == 1 and p.in_place and p.b_is_padded and p.panels == NULL and not p.over_rows \
+        and (p.n + NR - 1) // NR != PANELS_AT_ONCE
+
+
+cdef inline void add_rows_of_b(const int n, const bint listed, const Product* p, Py_ssize_t j,
+                               Py_ssize_t k, const int32_t* steps,
+                               Py_ssize_t vectors) noexcept nogil:
+    """Add n rows of B from row k on, or those listed, times their elements of A, to C."""
+    cdef const real* at[ROWS_AT_ONCE]
+    cdef real factor[ROWS_AT_ONCE]
+    cdef const real* b = p.b + k * p.ld_b + j
+    cdef real* c = p.c + j
+    cdef Py_ssize_t v, ld_b = p.ld_b
+    cdef vec acc
+    cdef int row
+    for row in range(n):
+        if listed:
+            at[row] = b + steps[row] * ld_b
+            factor[row] = p.a[(k + steps[row]) * p.a_step]
+        else:
+            factor[row] = p.a[(k + row) * p.a_step]
+    for v in range(vectors):
+        acc = (<vec_in_memory*> (c + v * VW))[0]
+        for row in range(n):
+            if listed:
+                acc += (<const vec_in_memory*> (at[row] + v * VW))[0] * factor[row]
+            else:
+                acc += (<const vec_in_memory*> (b + row * ld_b + v * VW))[0] * factor[row]
+        (<vec_in_memory*> (c + v * VW))[0] = acc
+
+
+cdef inline void rows_in_place(const bint listed, const Product* p, Py_ssize_t j, Py_ssize_t k,
+                               Py_ssize_t n_steps, const int32_t* steps,
+                               Py_ssize_t vectors) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + ROWS_AT_ONCE <= n_steps:
+        add_rows_of_b(ROWS_AT_ONCE, listed, p, j, k if listed else k + i, steps + i, vectors)
+        i += ROWS_AT_ONCE
+    while i < n_steps:
+        add_rows_of_b(1, listed, p, j, k if listed else k + i, steps + i, vectors)
+        i += 1
 
 
 cdef void one_row_in_place(const Product* p, Py_ssize_t j, Py_ssize_t cols) noexcept nogil:
@@ -341,32 +464,17 @@ cdef void one_row_in_place(const Product* p, Py_ssize_t j, Py_ssize_t cols) noex
     B is read along its rows, as memory likes it, and C stays in the first-level cache; the order of
     every sum is still that of k.
     """
-    cdef Py_ssize_t k = 0, v
-    cdef Py_ssize_t vectors = cols // VW
-    cdef const real* b = p.b + j
-    cdef real* c = p.c + j
-    cdef real factor[ROWS_AT_ONCE]
-    cdef vec acc
-    cdef int row
-    for v in range(vectors):
-        (<vec_in_memory*> (c + v * VW))[0] = ZEROS
-    while k + ROWS_AT_ONCE <= p.k:
-        for row in range(ROWS_AT_ONCE):
-            factor[row] = p.a[(k + row) * p.a_step]
-        for v in range(vectors):
-            acc = (<vec_in_memory*> (c + v * VW))[0]
-            for row in range(ROWS_AT_ONCE):
-                acc += (<const vec_in_memory*> (b + row * p.ld_b + v * VW))[0] * factor[row]
-            (<vec_in_memory*> (c + v * VW))[0] = acc
-        k += ROWS_AT_ONCE
-        b += ROWS_AT_ONCE * p.ld_b
+    cdef int32_t steps[K_BLOCK]
+    cdef Py_ssize_t k = 0, k_end, n_steps, vectors = cols // VW
+    memset(p.c + j, 0, cols * sizeof(real))
     while k < p.k:
-        for v in range(vectors):
-            acc = (<vec_in_memory*> (c + v * VW))[0]
-            acc += (<const vec_in_memory*> (b + v * VW))[0] * p.a[k * p.a_step]
-            (<vec_in_memory*> (c + v * VW))[0] = acc
-        k += 1
-        b += p.ld_b
+        k_end = min(k + K_BLOCK, p.k)
+        n_steps = steps_of_row(p.a + k * p.a_step, p.a_step, k_end - k, steps)
+        if n_steps >= 0:
+            rows_in_place(True, p, j, k, n_steps, steps, vectors)
+        else:
+            rows_in_place(False, p, j, k, k_end - k, steps, vectors)
+        k = k_end
     finish(p, 0, 1, j, cols)
 
 
@@ -400,12 +508,7 @@ cdef void product_group(const Product* p, Py_ssize_t first_row, Py_ssize_t last_
         i = first_row
         while i < last_row:
             end = min(i + ROW_BLOCK, last_row)
-            panel = 0
-            if p.m == 1:
-                while panel + PANELS_AT_ONCE <= n_panels and (
-                        p.c_is_padded or j + (panel + PANELS_AT_ONCE) * NR <= p.n):
-                    one_row(p, j + panel * NR, k, k_end, &b[panel], &ld_b[panel])
-                    panel += PANELS_AT_ONCE
+            panel = one_row(p, j, n_panels, k, k_end, b, ld_b) if p.m == 1 else 0
             for panel in range(panel, n_panels):
                 product_block(p, i, end, first + panel, k, k_end, b[panel], ld_b[panel])
             if k_end == p.k and p.c_is_padded:

@@ -51,6 +51,7 @@ cdef extern from *:
     static inline void prefetch(const void *p) { __builtin_prefetch(p); }
     static inline integer bits_of(real x) { integer i; memcpy(&i, &x, sizeof i); return i; }
     static inline real real_of(integer i) { real x; memcpy(&x, &i, sizeof x); return x; }
+    static inline int64_t int64_at(const real *p) { int64_t i; memcpy(&i, p, sizeof i); return i; }
     static inline float float_of_bits(uint32_t i) { float x; memcpy(&x, &i, sizeof x); return x; }
     """
     ctypedef float real            # an element: float32 or float64
@@ -63,6 +64,7 @@ cdef extern from *:
     void prefetch(const void* p) noexcept nogil
     integer bits_of(real x) noexcept nogil
     real real_of(integer i) noexcept nogil
+    int64_t int64_at(const real* p) noexcept nogil    # the bits of 8 bytes
     float float_of_bits(uint32_t i) noexcept nogil
     const char* _VARIANT "FASTMLP_VARIANT"
     const char* _DTYPE "FASTMLP_DTYPE"
@@ -91,6 +93,7 @@ include "losses.pxi"
 include "optimizers.pxi"
 include "dropout.pxi"
 include "dense.pxi"
+include "zeros.pxi"
 include "normalization.pxi"
 include "status.pxi"
 include "layers.pxi"

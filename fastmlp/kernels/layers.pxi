@@ -48,6 +48,7 @@ cdef struct Lane:
     real* weights
     real* panels                     # of one chunk's x, for a wide dw
     real* dz_panels                  # and of its dz, where the update follows block by block
+    int32_t* lists                   # of the steps that zeros in x leave, or NULL: see zeros.pxi
     real* blocks                     # of gradients: block_size elements for each thread
     Py_ssize_t block_size
     real* scratch                    # for the products: scratch_size elements for each thread
@@ -63,4 +64,5 @@ cdef void free_lane(Lane* lane) noexcept:
     PyMem_RawFree(lane.key_memory)
     PyMem_RawFree(lane.a)
     PyMem_RawFree(lane.products)
+    PyMem_RawFree(lane.lists)
     memset(lane, 0, sizeof(Lane))

@@ -280,6 +280,9 @@ cdef class Plan:
         lane.keys = <uint64_t**> (lane.inverse + n)
         lane.products = <Products*> allocate(n * sizeof(Products))
         lane.memory = <char*> allocate((size + 16) * sizeof(real))
+        if is_listed(self.layers[0].n_in, self.layers[0].n_out) and chunk >= MR:
+            lane.lists = <int32_t*> allocate(list_size(chunk, self.layers[0].n_in)
+                                             * sizeof(int32_t))
         if self.drops:
             lane.key_memory = <uint64_t*> allocate(n * rows * sizeof(uint64_t))
             for l in range(n):
@@ -601,6 +604,8 @@ cdef class Plan:
             p.in_place, p.panels = layer.products.forward.in_place, layer.products.forward.panels
             if l == last:
                 p.z = lane.z[l] + at * layer.ld_out if keep_scores else NULL
+            if l == 0 and lane.lists != NULL:
+                list_steps(p, p.a, layer.ld_in, lane.lists, n_threads)
             multiply(p, n_threads)
             if layer.normalization:
                 self.normalize_rows(lane, l, at, rows, n_threads)
@@ -712,6 +717,8 @@ cdef class Plan:
         if p.a_in_panels:
             pack_rows(lane.products[l].forward.a, rows, layer.n_in + 1, layer.ld_in, lane.panels,
                       n_threads)
+        if l == 0 and lane.lists != NULL:
+            list_steps(p, lane.products[0].forward.a, layer.ld_in, lane.lists, n_threads)
         p.c = grads + layer.w
         p.add = add
         p.panels = NULL
