@@ -13,4 +13,4 @@ export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=lib
 export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 "$venv/bin/pytest" -p no:cacheprovider \
     tests/test_kernels.py tests/test_bits.py tests/test_network.py tests/test_predictor.py \
-    tests/test_gradients.py tests/test_fitting.py tests/test_second_order.py
+    tests/test_gradients.py tests/test_fitting.py tests/test_second_order.py tests/test_zeros.py

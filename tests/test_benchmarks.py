@@ -338,7 +338,7 @@ def _sklearn():
 
 
 def test_every_case_has_a_claim():
-    assert len(estimators.CASES) == 6 + 1 + 4 + 2 + 3
+    assert len(estimators.CASES) == 7 + 1 + 4 + 2 + 3
     for name, case in estimators.CASES.items():
         assert name == case.name
         assert case.floor is None or case.floor > 1

@@ -216,6 +216,7 @@ cdef inline void listed_tiles_of(const int nv, const Product* p, Py_ssize_t i, P
                                  TileMode mode, Py_ssize_t k, const real* a, Py_ssize_t a_tile,
                                  Py_ssize_t a_row, Py_ssize_t a_step, const real* b,
                                  Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+    """``listed_tiles`` of a constant width. A list counts its steps from the start of the sum."""
     cdef Py_ssize_t tile, blocks = blocks_of_k(p)
     cdef const int32_t* ends
     a -= k * a_step
@@ -345,7 +346,10 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
 cdef inline void one_row_of_width(const int nv, const bint listed, const Product* p, Py_ssize_t j,
                                   Py_ssize_t k, Py_ssize_t n_steps, const int32_t* steps,
                                   const real** b, const Py_ssize_t* ld_b) noexcept nogil:
-    """PANELS_AT_ONCE panels of the only row of C, the last of ``nv`` vectors, side by side."""
+    """PANELS_AT_ONCE panels of the only row of C, the last of ``nv`` vectors, side by side.
+
+    The first ``n_steps`` steps from k on or, ``listed``, those of a list.
+    """
     cdef vec acc[PANELS_AT_ONCE * NV]
     cdef const real* at[PANELS_AT_ONCE]
     cdef int n = (PANELS_AT_ONCE - 1) * NV + nv
@@ -380,6 +384,7 @@ cdef inline void one_row_of_width(const int nv, const bint listed, const Product
 cdef inline void one_row_listed(const bint listed, const Product* p, Py_ssize_t j, Py_ssize_t cols,
                                 Py_ssize_t k, Py_ssize_t n_steps, const int32_t* steps,
                                 const real** b, const Py_ssize_t* ld_b) noexcept nogil:
+    """``one_row_of_width`` for ``cols`` columns in the last panel."""
     if NV > 1 and cols <= VW:
         one_row_of_width(1, listed, p, j, k, n_steps, steps, b, ld_b)
     elif NV > 2 and cols <= 2 * VW:
@@ -449,6 +454,7 @@ cdef inline void add_rows_of_b(const int n, const bint listed, const Product* p,
 cdef inline void rows_in_place(const bint listed, const Product* p, Py_ssize_t j, Py_ssize_t k,
                                Py_ssize_t n_steps, const int32_t* steps,
                                Py_ssize_t vectors) noexcept nogil:
+    """Add the first ``n_steps`` rows of B from row k on, or those listed."""
     cdef Py_ssize_t i = 0
     while i + ROWS_AT_ONCE <= n_steps:
         add_rows_of_b(ROWS_AT_ONCE, listed, p, j, k if listed else k + i, steps + i, vectors)
