@@ -91,7 +91,7 @@ def test_a_row_alone_and_beside_others(dtype, n_in, n_out):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [1, 8, 64])
+@pytest.mark.parametrize("rows", [1, 24, 72])  # whole tiles in every build
 def test_steps_are_left_out(dtype, rows):
     """0 times an infinite weight would be NaN: that weight is never read."""
     rng = np.random.default_rng(4)
