@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from trainings import make_trainer
 
 import fastmlp as fm
 
@@ -20,13 +21,6 @@ SPARSE = 0.03
 def sparse_rows(rng, rows, n_in, dtype):
     x = rng.standard_normal((rows, n_in))
     return (x * (rng.random(x.shape) < SPARSE)).astype(dtype)
-
-
-def new_trainer(sizes, dtype, **options):
-    mlp = fm.MLP(sizes, activation="tanh", output="softmax", seed=0, dtype=dtype)
-    return fm.Trainer(
-        mlp, **{"optimizer": fm.SGD(lr=0.1), "batch_size": 10**6, "seed": 0, **options}
-    )
 
 
 def widened(mlp, more):
@@ -135,7 +129,7 @@ def test_the_same_training_for_any_number_of_threads(dtype, sizes):
     y = rng.integers(0, 3, 700)
     params = []
     for n_threads in (1, 2, 3, 8):
-        trainer = new_trainer(sizes, dtype, batch_size=270, n_threads=n_threads)
+        trainer = make_trainer(dtype, sizes, batch_size=270, n_threads=n_threads, output="softmax")
         trainer.fit(x, y, epochs=3)
         params.append(trainer.mlp.params.copy())
     for others in params[1:]:
