@@ -230,7 +230,7 @@ class MLP:
         self.dtype = structure.dtype
         self.scale = checked_scale(scale)
         try:
-            memory = np.zeros(structure.n_params + _READ_BEHIND, self.dtype)
+            memory = kernels.zeros(structure.n_params + _READ_BEHIND, self.dtype)
         except (MemoryError, ValueError):
             raise MemoryError(
                 f"sizes: got {list(self.sizes)}, {structure.n_params:,} parameters, expected a "

@@ -170,8 +170,11 @@ class Trainer:
         self.n_threads = n_threads
         threads.resolve(n_threads)
 
-        self.grads = np.zeros_like(mlp.params)
-        self._state = np.zeros((self.optimizer.n_vectors, mlp.n_params), mlp.dtype)
+        self.grads = kernels.zeros(mlp.n_params, mlp.dtype)
+        n_vectors = self.optimizer.n_vectors
+        self._state = kernels.zeros(n_vectors * mlp.n_params, mlp.dtype).reshape(
+            n_vectors, mlp.n_params
+        )
         self._schedule_state = self._schedule.new_state()
         self._memory = np.zeros(2)
         self._position = np.zeros(4, np.int64)

@@ -350,3 +350,68 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, case, activation, rn
         trainer = fm.Trainer(mlp, n_threads=1)
         assert trainer.forward(X).tobytes() == together.tobytes()
         assert trainer.forward(X[17:40]).tobytes() == together[17:40].tobytes()
+
+
+# The inputs of one layer: around a block of the sum in either type, whose last can be the bias alone.
+BLOCK_ENDS = [519, 520, 1031, 1032]
+
+
+def arranged(x, layout):
+    """The rows of ``x`` in an array laid out otherwise."""
+    if layout == "a wider array's":
+        return np.pad(x, ((0, 0), (3, 2)))[:, 3:-2]
+    if layout == "a kilobyte apart":
+        columns = -(-x.shape[1] * x.itemsize // 1024) * 1024 // x.itemsize
+        return np.pad(x, ((0, 0), (0, columns - x.shape[1])))[:, : x.shape[1]]
+    if layout == "upside down":
+        return x[::-1].copy()[::-1]
+    if layout == "between other fields":
+        records = np.zeros(len(x), [("n", "i2"), ("x", x.dtype, x.shape[1])])
+        records["x"] = x
+        return records["x"]
+    return np.asarray(x, order="F" if layout == "by columns" else "C")
+
+
+@pytest.mark.parametrize("n_out", [1, 7, 33, 145])
+@pytest.mark.parametrize("n_in", [4, 33, 256, *BLOCK_ENDS])
+@pytest.mark.parametrize("filled", [0.05, 1])
+def test_rows_read_where_they_lie(dtype, n_in, n_out, filled, rng):
+    """Plain rows are not copied before a product reads them, others are: the same bits."""
+    mlp = fm.MLP([n_in, n_out, 3], activation="tanh", seed=0, dtype=dtype)
+    mlp.biases[0][:] = rng.standard_normal(n_out)
+    for rows in (9, 137, 300):
+        x = rng.standard_normal((rows, n_in)) * (rng.random((rows, n_in)) < filled)
+        y = rng.standard_normal((rows, 3))
+        x = x.astype(dtype)
+        copied = arranged(x, "by columns")
+        for layout in (
+            "plain", "a wider array's", "a kilobyte apart", "upside down", "between other fields",
+        ):  # fmt: skip
+            given = arranged(x, layout)
+            np.testing.assert_array_equal(given, x)
+            for n_threads in (1, 2):
+                np.testing.assert_array_equal(
+                    mlp.predict(given, n_threads=n_threads), mlp.predict(copied)
+                )
+            assert mlp.evaluate(given, y, loss="mse") == mlp.evaluate(copied, y, loss="mse")
+            np.testing.assert_array_equal(mlp.freeze()(given), mlp.predict(copied))
+
+
+@pytest.mark.parametrize("layout", ["plain", "a wider array's", "by columns"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_first_row_that_is_not_finite_is_named(dtype, layout, bad, rng):
+    """Before or after the product has read it; and the plan goes on with the next array."""
+    mlp = fm.MLP([33, 20, 3], activation="relu", seed=0, dtype=dtype)
+    x = rng.standard_normal((500, 33)).astype(dtype)
+    before = mlp.predict(x)
+    for row, column in ((0, 0), (127, 32), (130, 5), (499, 32)):
+        spoilt = x.copy()
+        spoilt[row, column] = bad
+        spoilt[-1, 0] = bad
+        for n_threads in (1, 2):
+            with pytest.raises(ValueError, match=rf"^X: row {row} holds "):
+                mlp.predict(arranged(spoilt, layout), n_threads=n_threads)
+        with pytest.raises(ValueError, match=rf"^X: row {row} holds "):
+            mlp.evaluate(arranged(spoilt, layout), before, loss="mse")
+        np.testing.assert_array_equal(mlp.predict(x), before)
+        np.testing.assert_array_equal(mlp.predict(x[:5]), before[:5])

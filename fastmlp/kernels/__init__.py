@@ -24,7 +24,9 @@ import numpy as np
 from . import cpu
 from .variants import VARIANTS, Variant, module_name
 
-__all__ = ["CPU_FEATURES", "VARIANT", "float32", "float64", "of", "usable_variants"]
+__all__ = ["CPU_FEATURES", "VARIANT", "float32", "float64", "of", "usable_variants", "zeros"]
+
+_CACHE_LINE = 64
 
 CPU_FEATURES = cpu.features()
 
@@ -65,3 +67,13 @@ if hasattr(os, "register_at_fork"):
 def of(dtype: np.dtype):
     """The module for an element type, ``float32`` or ``float64``."""
     return float32 if dtype == np.float32 else float64
+
+
+def zeros(n: int, dtype: np.dtype):
+    """Memory for ``n`` elements that starts where a cache line does.
+
+    NumPy's starts 16 bytes behind one, and most vectors of 64 bytes then lie in two lines.
+    """
+    memory = np.zeros(n + _CACHE_LINE // dtype.itemsize, dtype)
+    first = -memory.ctypes.data % _CACHE_LINE // dtype.itemsize
+    return memory[first : first + n]

@@ -14,7 +14,7 @@ from typing import Any, Protocol, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CPU_FEATURES", "VARIANT", "float32", "float64", "of", "usable_variants"]
+__all__ = ["CPU_FEATURES", "VARIANT", "float32", "float64", "of", "usable_variants", "zeros"]
 
 CPU_FEATURES: frozenset[str]
 VARIANT: str
@@ -23,6 +23,7 @@ float64: _Build
 
 def of(dtype: np.dtype[Any]) -> _Build: ...
 def usable_variants() -> list[str]: ...
+def zeros(n: int, dtype: np.dtype[Any]) -> NDArray[Any]: ...
 
 _Real = NDArray[np.float32] | NDArray[np.float64]
 _Int64 = NDArray[np.int64]

@@ -7,6 +7,7 @@
 #
 # A bias is the weight of an input that is always 1: x has a column of ones behind its last, b lies
 # behind w's last row in params, and db behind dw in grads. So bias and db cost no pass of their own.
+# Only the user's own rows, read where they lie, have no such column: b is added last all the same.
 #
 # The tile: C[i, j] += sum over k of A[i, k] B[k, j], MR rows by nv <= NV vectors of VW columns.
 #
@@ -79,11 +80,12 @@ cdef enum TileMode:
 
 cdef inline void tile_of(const int mr, const int nv, const bint listed, TileMode mode,
                          Py_ssize_t k, const int32_t* steps, const real* a, Py_ssize_t a_row,
-                         Py_ssize_t a_step, const real* b, Py_ssize_t ld_b, real* c,
-                         Py_ssize_t ld_c) noexcept nogil:
+                         Py_ssize_t a_step, const real* b, Py_ssize_t ld_b, const real* bias,
+                         real* c, Py_ssize_t ld_c) noexcept nogil:
     """mr rows by nv vectors; A's elements lie ``a_row`` apart down and ``a_step`` along k.
 
-    With ``listed`` only the k steps of a list: see zeros.pxi.
+    With ``listed`` only the k steps of a list: see zeros.pxi. ``bias``, or NULL, is a last row of B
+    whose elements of A are 1, and not there.
     """
     cdef vec acc[MR * NV]
     cdef vec b_row[NV]
@@ -109,6 +111,10 @@ cdef inline void tile_of(const int mr, const int nv, const bint listed, TileMode
         if not listed:
             b += ld_b
             a += a_step
+    if bias != NULL:
+        for i in range(mr):
+            for j in range(nv):
+                acc[i * NV + j] += (<const vec_in_memory*> (bias + j * VW))[0]
     if mode == ADD_TO_C:
         for i in range(mr):
             for j in range(nv):
@@ -120,11 +126,12 @@ cdef inline void tile_of(const int mr, const int nv, const bint listed, TileMode
 
 cdef inline void tiles_of(const int mr, const int nv, Py_ssize_t n, TileMode mode, Py_ssize_t k,
                           const real* a, Py_ssize_t a_tile, Py_ssize_t a_row, Py_ssize_t a_step,
-                          const real* b, Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+                          const real* b, Py_ssize_t ld_b, const real* bias, real* c,
+                          Py_ssize_t ld_c) noexcept nogil:
     """``n`` tiles below one another, A's ``a_tile`` apart."""
     cdef Py_ssize_t t
     for t in range(n):
-        tile_of(mr, nv, False, mode, k, NULL, a, a_row, a_step, b, ld_b, c, ld_c)
+        tile_of(mr, nv, False, mode, k, NULL, a, a_row, a_step, b, ld_b, bias, c, ld_c)
         a += a_tile
         c += mr * ld_c
 
@@ -132,18 +139,18 @@ cdef inline void tiles_of(const int mr, const int nv, Py_ssize_t n, TileMode mod
 cdef inline void tiles_of_width(const int mr, int nv, Py_ssize_t n, TileMode mode, Py_ssize_t k,
                                 const real* a, Py_ssize_t a_tile, Py_ssize_t a_row,
                                 Py_ssize_t a_step, const real* b, Py_ssize_t ld_b,
-                                real* c, Py_ssize_t ld_c) noexcept nogil:
+                                const real* bias, real* c, Py_ssize_t ld_c) noexcept nogil:
     if nv == 1:
-        tiles_of(mr, 1, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        tiles_of(mr, 1, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
     elif nv == 2:
-        tiles_of(mr, 2, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        tiles_of(mr, 2, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
     else:
-        tiles_of(mr, NV, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        tiles_of(mr, NV, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
 
 
 cdef void tiles(Py_ssize_t rows, int nv, TileMode mode, Py_ssize_t k, const real* a,
                 Py_ssize_t a_tile, Py_ssize_t a_row, Py_ssize_t a_step, const real* b,
-                Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+                Py_ssize_t ld_b, const real* bias, real* c, Py_ssize_t ld_c) noexcept nogil:
     """``rows`` rows of C: ``tile_of`` for each constant height and width, its loops unrolled."""
     cdef Py_ssize_t n = rows // MR, rest = rows % MR, height = rest
     if 0 < rest * NV < SUMS_IN_FLIGHT and n > 0 and a_tile == MR * a_row:
@@ -152,24 +159,24 @@ cdef void tiles(Py_ssize_t rows, int nv, TileMode mode, Py_ssize_t k, const real
         rest += MR
         height = (rest + 1) // 2
     if n > 0:
-        tiles_of_width(MR, nv, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        tiles_of_width(MR, nv, n, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         a += n * a_tile
         c += n * MR * ld_c
     while rest > 0:
         if height == 1:
-            tiles_of_width(1, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(1, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         elif height == 2:
-            tiles_of_width(2, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(2, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         elif height == 3:
-            tiles_of_width(3, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(3, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         elif height == 4:
-            tiles_of_width(4, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(4, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         elif height == 5:
-            tiles_of_width(5, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(5, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         elif MR > 6 and height == 6:
-            tiles_of_width(6, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(6, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         elif MR > 7 and height == 7:
-            tiles_of_width(7, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+            tiles_of_width(7, nv, 1, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
         a += height * a_row
         c += height * ld_c
         rest -= height
@@ -182,6 +189,7 @@ cdef struct Product:
     const real* a
     Py_ssize_t a_row, a_step        # from a row of A to the next, and from an element to the next
     bint a_in_panels                # a points at panels of MR rows, as pack_rows makes them
+    bint a_lacks_ones               # A's last column is 1, the bias's input, and not in memory
     const real* b                   # rows ld_b apart
     Py_ssize_t ld_b
     bint b_transposed               # b holds B transposed, (n, k)
@@ -215,7 +223,8 @@ cdef inline Py_ssize_t blocks_of_k(const Product* p) noexcept nogil:
 cdef inline void listed_tiles_of(const int nv, const Product* p, Py_ssize_t i, Py_ssize_t rows,
                                  TileMode mode, Py_ssize_t k, const real* a, Py_ssize_t a_tile,
                                  Py_ssize_t a_row, Py_ssize_t a_step, const real* b,
-                                 Py_ssize_t ld_b, real* c, Py_ssize_t ld_c) noexcept nogil:
+                                 Py_ssize_t ld_b, const real* bias, real* c,
+                                 Py_ssize_t ld_c) noexcept nogil:
     """``listed_tiles`` of a constant width. A list counts its steps from the start of the sum."""
     cdef Py_ssize_t tile, blocks = blocks_of_k(p)
     cdef const int32_t* ends
@@ -224,22 +233,22 @@ cdef inline void listed_tiles_of(const int nv, const Product* p, Py_ssize_t i, P
     for tile in range(i // MR, (i + rows) // MR):
         ends = p.step_ends + tile * (blocks + 1) + k // K_BLOCK
         tile_of(MR, nv, True, mode, ends[1] - ends[0], p.steps + tile * p.k + ends[0], a, a_row,
-                a_step, b, ld_b, c, ld_c)
+                a_step, b, ld_b, bias, c, ld_c)
         a += a_tile
         c += MR * ld_c
 
 
 cdef void listed_tiles(const Product* p, Py_ssize_t i, Py_ssize_t rows, int nv, TileMode mode,
                        Py_ssize_t k, const real* a, Py_ssize_t a_tile, Py_ssize_t a_row,
-                       Py_ssize_t a_step, const real* b, Py_ssize_t ld_b, real* c,
-                       Py_ssize_t ld_c) noexcept nogil:
+                       Py_ssize_t a_step, const real* b, Py_ssize_t ld_b, const real* bias,
+                       real* c, Py_ssize_t ld_c) noexcept nogil:
     """``rows`` rows of C from row i on, whole tiles: the listed steps of the block from k on."""
     if nv == 1:
-        listed_tiles_of(1, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        listed_tiles_of(1, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
     elif nv == 2:
-        listed_tiles_of(2, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        listed_tiles_of(2, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
     else:
-        listed_tiles_of(NV, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, ld_c)
+        listed_tiles_of(NV, p, i, rows, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c, ld_c)
 
 
 cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
@@ -311,19 +320,25 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
     cdef Py_ssize_t a_tile = MR * p.a_row, a_row = p.a_row, a_step = p.a_step
     cdef Py_ssize_t rows, row, col
     cdef const real* a
+    cdef const real* bias = NULL
     cdef real* c = p.c + i * p.ld_c + j
     cdef real buffer[MR * NR]
     if p.a_in_panels:
         a_tile, a_row, a_step = MR * p.k, 1, MR
     a = p.a + i // MR * a_tile + k * a_step
+    if p.a_lacks_ones and k_end == p.k:
+        k_end -= 1
+        bias = b + (k_end - k) * ld_b
     if padded == cols or p.c_is_padded:
         if p.steps != NULL:
             rows = (last_row - i) // MR * MR
-            listed_tiles(p, i, rows, nv, mode, k, a, a_tile, a_row, a_step, b, ld_b, c, p.ld_c)
+            listed_tiles(p, i, rows, nv, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, c,
+                         p.ld_c)
             i += rows
             a += rows // MR * a_tile
             c += rows * p.ld_c
-        tiles(last_row - i, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, c, p.ld_c)
+        tiles(last_row - i, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, bias, c,
+              p.ld_c)
         return
     while i < last_row:
         rows = min(last_row - i, <Py_ssize_t> MR)
@@ -332,9 +347,10 @@ cdef void product_block(const Product* p, Py_ssize_t i, Py_ssize_t last_row, Py_
                 for col in range(cols):
                     buffer[row * NR + col] = c[row * p.ld_c + col]
         if p.steps != NULL and rows == MR:
-            listed_tiles(p, i, MR, nv, mode, k, a, a_tile, a_row, a_step, b, ld_b, buffer, NR)
+            listed_tiles(p, i, MR, nv, mode, k, a, a_tile, a_row, a_step, b, ld_b, bias, buffer,
+                         NR)
         else:
-            tiles(rows, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, buffer, NR)
+            tiles(rows, nv, mode, k_end - k, a, a_tile, a_row, a_step, b, ld_b, bias, buffer, NR)
         for row in range(rows):
             for col in range(cols):
                 c[row * p.ld_c + col] = buffer[row * NR + col]
@@ -533,9 +549,15 @@ cdef void product_rows(const Product* p, Py_ssize_t first_row, Py_ssize_t last_r
         panel += GROUP_PANELS
 
 
+cdef inline bint has_whole_rows(const Product* p) noexcept nogil:
+    """Whether whole vectors of B, one vector wide, may be read where they lie."""
+    return p.b_is_padded or (not p.b_transposed and p.b + (p.k - 1) * p.ld_b + VW <= p.b_end)
+
+
 cdef inline bint is_straight(const Product* p) noexcept nogil:
     """Whether C is one vector wide and so small that ``straight`` makes it."""
-    return p.n <= VW and p.m * p.k <= LARGEST_STRAIGHT and not p.add and p.panels == NULL
+    return p.n <= VW and not p.add and p.panels == NULL and (
+        p.m * p.k <= LARGEST_STRAIGHT or (p.m == 1 and has_whole_rows(p)))
 
 
 cdef inline void copy_part(real* to, const real* x, Py_ssize_t n) noexcept nogil:
@@ -627,15 +649,14 @@ cdef void straight(const Product* p) noexcept nogil:
             c += height * ld_c
             rows -= height
     else:
-        if not p.b_is_padded:
-            if k == 1:
-                if b + VW > p.b_end:
-                    (<vec_in_memory*> panel)[0] = ZEROS
-                    copy_part(panel, b, n)
-                    b = panel
-            elif p.b_transposed or b + (k - 1) * ld_b + VW > p.b_end:
-                pack_panels(p, 0, 1, 0, k, panel)
-                b, ld_b = panel, VW
+        if k == 1 and not p.b_is_padded:
+            if b + VW > p.b_end:
+                (<vec_in_memory*> panel)[0] = ZEROS
+                copy_part(panel, b, n)
+                b = panel
+        elif not has_whole_rows(p):
+            pack_panels(p, 0, 1, 0, k, panel)
+            b, ld_b = panel, VW
         if not p.c_is_padded:
             whole_rows -= (VW - 1) // ld_c
         while rows > 0:

@@ -605,7 +605,7 @@ cdef class Plan:
             if l == last:
                 p.z = lane.z[l] + at * layer.ld_out if keep_scores else NULL
             if l == 0 and lane.lists != NULL:
-                list_steps(p, p.a, layer.ld_in, lane.lists, n_threads)
+                list_steps(p, p.a, p.a_row, lane.lists, n_threads)
             multiply(p, n_threads)
             if layer.normalization:
                 self.normalize_rows(lane, l, at, rows, n_threads)

@@ -33,11 +33,23 @@ cdef void score_chunk(Plan plan, Source x, ScoreJob* job, Py_ssize_t task, Lane*
     cdef Layer* last = &plan.layers[plan.n_layers - 1]
     cdef Py_ssize_t first = task * plan.chunk_rows
     cdef Py_ssize_t rows = min(plan.chunk_rows, job.n - first)
+    cdef Py_ssize_t ld_in = plan.layers[0].ld_in
+    cdef Product* product = &lane.products[0].forward
+    cdef const real* given = x.in_place(first, rows)
     job.bad[task] = -1
-    if not x.gather(NULL, first, rows, lane.a[0], plan.layers[0].ld_in, &job.bad[task]):
+    if given == NULL and not x.gather(NULL, first, rows, lane.a[0], ld_in, &job.bad[task]):
         return
+    plan.place(lane, 0, rows)
+    if given != NULL:
+        product.a, product.a_row, product.a_lacks_ones = given, x.ld, True
     plan.forward_rows(lane, 0, rows, job.y != NULL and loss_table[job.loss.loss].from_scores,
                       n_threads)
+    if given != NULL:
+        product.a, product.a_row, product.a_lacks_ones = lane.a[0], ld_in, False
+        # Looked at once the product has brought them to the cache; `gather` finds the bad one.
+        if not x.are_finite(first, rows):
+            x.gather(NULL, first, rows, lane.a[0], ld_in, &job.bad[task])
+            return
     plan.outputs(lane, rows, job.out + first * last.n_out)
 
 

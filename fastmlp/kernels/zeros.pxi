@@ -44,7 +44,7 @@ cdef inline Py_ssize_t list_size(Py_ssize_t rows, Py_ssize_t n_in) noexcept nogi
 
 cdef inline bint is_zero(integer bits) noexcept nogil:
     """Of an element's bits, or of several elements' bits together; 0 may have a sign."""
-    return bits & ((<integer> 1 << (8 * sizeof(real) - 2)) * 2 - 1) == 0
+    return bits & (((<integer> 1 << (8 * sizeof(real) - 2)) - 1) * 2 + 1) == 0
 
 
 cdef inline bint are_zeros(const real* x) noexcept nogil:
@@ -63,11 +63,11 @@ cdef Py_ssize_t list_columns(const Product* p, Py_ssize_t tile, int32_t* steps,
     cdef integer bits[STEPS_AT_ONCE]
     cdef integer column
     cdef const real* x = p.a + tile * MR * p.a_row
-    cdef Py_ssize_t k = 0, n = 0, ld = p.a_row, width, j
+    cdef Py_ssize_t k = 0, n = 0, ld = p.a_row, depth = p.k - p.a_lacks_ones, width, j
     cdef int i
     ends[0] = 0
-    while k < p.k:
-        width = min(min(<Py_ssize_t> STEPS_AT_ONCE, p.k - k), K_BLOCK - k % K_BLOCK)
+    while k < depth:
+        width = min(min(<Py_ssize_t> STEPS_AT_ONCE, depth - k), K_BLOCK - k % K_BLOCK)
         for j in range(width):
             column = bits_of(x[j])
             for i in range(1, MR):
@@ -79,6 +79,8 @@ cdef Py_ssize_t list_columns(const Product* p, Py_ssize_t tile, int32_t* steps,
         x += width
         k += width
         ends[(k + K_BLOCK - 1) // K_BLOCK] = <int32_t> n
+    # Of a block that is nothing but a column of ones.
+    ends[blocks_of_k(p)] = <int32_t> n
     return n
 
 
