@@ -352,7 +352,8 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, case, activation, rn
         assert trainer.forward(X[17:40]).tobytes() == together[17:40].tobytes()
 
 
-# The inputs of one layer: around a block of the sum in either type, whose last can be the bias alone.
+# The inputs of one layer: around a block of the sum in either type, the last of which can be the
+# bias alone.
 BLOCK_ENDS = [519, 520, 1031, 1032]
 
 
