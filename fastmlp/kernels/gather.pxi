@@ -122,10 +122,12 @@ cdef enum:
 
 
 cdef inline void call_for(const char* row, Py_ssize_t size) noexcept nogil:
-    """Have the beginning of a row brought to the cache."""
+    """Have the beginning of a row brought to the cache, up to the line its last byte lies in."""
     cdef Py_ssize_t i
-    for i in range((min(size, <Py_ssize_t> BYTES_AHEAD) + 63) // 64):
+    size = min(size, <Py_ssize_t> BYTES_AHEAD)
+    for i in range((size + 63) // 64):
         prefetch(row + 64 * i)
+    prefetch(row + size - 1)
 
 
 cdef row_function row_function_of(const char* kind, Py_ssize_t size) except? NULL:
